@@ -1,0 +1,72 @@
+"""tfft: fine-tuning for TensorFlow and Keras 3, from raw data to a verified TF Serving bundle.
+
+Importing tfft imports neither TensorFlow nor Keras; that happens when work begins.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from tfft.api import fit, load
+    from tfft.config import FitConfig
+    from tfft.core.errors import (
+        ArtifactError,
+        ConfigError,
+        DataError,
+        ExportError,
+        PresetError,
+        TfftError,
+        TrainingError,
+    )
+    from tfft.finetuned import FineTunedModel
+    from tfft.tasks.text_classification import Prediction
+
+#: Public name to the module that defines it.
+_PUBLIC = {
+    "fit": "tfft.api",
+    "load": "tfft.api",
+    "FitConfig": "tfft.config",
+    "FineTunedModel": "tfft.finetuned",
+    "Prediction": "tfft.tasks.text_classification",
+    "ArtifactError": "tfft.core.errors",
+    "ConfigError": "tfft.core.errors",
+    "DataError": "tfft.core.errors",
+    "ExportError": "tfft.core.errors",
+    "PresetError": "tfft.core.errors",
+    "TfftError": "tfft.core.errors",
+    "TrainingError": "tfft.core.errors",
+}
+
+__all__ = [
+    "ArtifactError",
+    "ConfigError",
+    "DataError",
+    "ExportError",
+    "FineTunedModel",
+    "FitConfig",
+    "Prediction",
+    "PresetError",
+    "TfftError",
+    "TrainingError",
+    "__version__",
+    "fit",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'tfft' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Lists the public names."""
+    return __all__

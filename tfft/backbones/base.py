@@ -1,0 +1,69 @@
+"""What a loaded backbone is to the rest of tfft."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from tfft.layers.text_encoder import TextEncoder
+
+#: Used when neither the user nor the backbone says how long a row may be.
+DEFAULT_SEQUENCE_LENGTH = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class TextBackbone:
+    """A pretrained text encoder with its tokenizer.
+
+    Attributes:
+        preset: The name it was loaded by.
+        model: The KerasHub backbone, whole.
+        trunk: The part of it from token features to token vectors; what hangs off the side is left out, such as BERT's
+            pooler, whose variables would never get a gradient.
+        tokenizer: Layer from strings to ragged token ids.
+        start_ids: Ids put before a text.
+        end_ids: Ids put after a text.
+        pad_id: Id that fills a row.
+        max_sequence_length: Longest row in tokens that the position embeddings allow; None when there is no limit.
+        hidden_dim: Size of a token vector.
+        causal: Whether a token sees only those before it.
+    """
+
+    preset: str
+    model: keras.Model
+    trunk: keras.Model
+    tokenizer: Any
+    start_ids: tuple[int, ...]
+    end_ids: tuple[int, ...]
+    pad_id: int
+    max_sequence_length: int | None
+    hidden_dim: int
+    causal: bool
+
+    def encoder(self, sequence_length: int | None) -> TextEncoder:
+        """Returns the text encoder.
+
+        Args:
+            sequence_length: Longest row in tokens; None for what the backbone allows.
+        """
+        return TextEncoder(
+            self.tokenizer,
+            start_ids=self.start_ids,
+            end_ids=self.end_ids,
+            pad_id=self.pad_id,
+            sequence_length=sequence_length or self.max_sequence_length or DEFAULT_SEQUENCE_LENGTH,
+        )
+
+    def inputs(self) -> dict[str, Any]:
+        """Returns new symbolic inputs: those of the features `TextEncoder.pad` gives that the backbone takes.
+
+        Each is int32 of shape `(batch, sequence_length)`. `padding_mask` is always among them: pooling needs it.
+        """
+        names = sorted({*self.trunk.input, "padding_mask"})
+        return {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in names}
+
+    def features(self, inputs: dict[str, Any]) -> Any:
+        """Applies the backbone: float of shape `(batch, sequence_length, hidden_dim)`."""
+        return self.trunk({name: inputs[name] for name in self.trunk.input})

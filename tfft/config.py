@@ -1,0 +1,181 @@
+"""The options of a fine-tuning run: one frozen dataclass is the only source of every default."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from tfft.core.errors import ConfigError, unknown_name
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+def _option(default: Any, description: str) -> Any:
+    """Declares an option with its default and its help text (unit and meaning)."""
+    return dataclasses.field(default=default, metadata={"help": description})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """Everything that decides a fine-tuning run, apart from the data itself.
+
+    The same fields are the keyword arguments of `tfft.fit`, the options of `tfft fit` and the keys of a config file.
+
+    Example:
+        >>> FitConfig(task="text_classification", epochs=2).batch_size
+        32
+    """
+
+    data: str | None = _option(None, "Training data: a file. In-memory data is described here, not stored.")
+    task: str | None = _option(None, "What to learn, for instance text_classification. Required.")
+    preset: str | None = _option(
+        None, "Pretrained backbone: a KerasHub preset, handle or directory, or a name that tfft knows."
+    )
+    output_dir: str | None = _option(None, "Run directory to create. None keeps the model in memory only.")
+    overwrite: bool = _option(False, "Replace output_dir when it exists; the old one stays until the new one is whole.")
+
+    text_column: str = _option("text", "Column that holds the text.")
+    label_column: str = _option("label", "Column that holds the label.")
+    encoding: str = _option("utf-8", "Character encoding of text files.")
+    invalid_rows: Literal["fail", "drop"] = _option(
+        "fail", "What to do with rows whose text or label is null or blank: fail, or drop and count them."
+    )
+
+    validation_data: str | None = _option(None, "Validation split as a file of its own, instead of a fraction.")
+    test_data: str | None = _option(None, "Test split as a file of its own, instead of a fraction.")
+    validation_fraction: Fraction = _option(0.1, "Share of the rows for validation, stratified by label.")
+    test_fraction: Fraction = _option(0.1, "Share of the rows for the test split, stratified by label.")
+
+    sequence_length: Annotated[int, Field(ge=3)] | None = _option(
+        None, "Longest row in tokens; longer ones are truncated and counted. None: what the backbone takes, or 512."
+    )
+    num_buckets: Annotated[int, Field(ge=1, le=64)] = _option(8, "At most so many widths (tokens) that batches are padded to.")
+
+    freeze: Literal["none", "backbone"] = _option(
+        "none", "Layers that are not trained. backbone: train the head alone, on features computed once."
+    )
+    pooling: Literal["mean", "first"] = _option("mean", "How token features become one vector: masked mean, or first token.")
+    dropout: Fraction = _option(0.1, "Dropout rate before the head's output layer.")
+
+    epochs: Annotated[int, Field(ge=1)] = _option(3, "Passes over the training split.")
+    batch_size: Annotated[int, Field(ge=1)] = _option(32, "Rows per optimizer step.")
+    learning_rate: Annotated[float, Field(gt=0.0)] | None = _option(
+        None, "Peak learning rate. None: 5e-5, or 1e-3 when the backbone is frozen."
+    )
+    schedule: Literal["linear", "cosine", "constant"] = _option("linear", "Shape of the decay after the warm-up.")
+    warmup_fraction: Fraction = _option(0.1, "Share of all steps in which the learning rate rises linearly from zero.")
+    weight_decay: Annotated[float, Field(ge=0.0)] = _option(
+        0.01, "Decoupled weight decay (AdamW); never on biases and normalisation."
+    )
+    clip_norm: Annotated[float, Field(gt=0.0)] | None = _option(1.0, "Largest global norm of the gradient. None: no clipping.")
+    label_smoothing: Fraction = _option(0.0, "Share of the target probability that is spread over all classes.")
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0.0)]] | None = _option(
+        None, "Weight of each class in the training loss: balanced, or label to weight."
+    )
+    monitor: Literal["val_loss", "val_accuracy", "val_macro_f1"] = _option(
+        "val_loss", "Validation figure that chooses the epoch whose weights are kept."
+    )
+    patience: Annotated[int, Field(ge=1)] | None = _option(
+        None, "Stop after so many epochs without a better monitor. None: train all epochs."
+    )
+
+    baselines: bool = _option(True, "Compare with majority class and TF-IDF + logistic regression in the report.")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = _option(0, "Fixes splits, data order, initialisation and dropout.")
+    jit_compile: Literal["auto"] | bool = _option("auto", "Compile the training step with XLA. auto: on a GPU only.")
+
+    def __post_init__(self) -> None:
+        """Validates every field and every combination, and reports all mistakes at once.
+
+        Raises:
+            ConfigError: With one line for each mistake.
+        """
+        problems = _type_problems(dataclasses.asdict(self))
+        if not problems:
+            problems = self._contradictions()
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+    def _contradictions(self) -> list[str]:
+        problems = []
+        if self.task is None:
+            problems.append("The option task is missing; pass for instance task='text_classification'.")
+        if self.text_column == self.label_column:
+            problems.append(f"text_column and label_column are both {self.text_column!r}; they must differ.")
+        if self.validation_fraction + self.test_fraction >= 1.0:
+            problems.append("validation_fraction + test_fraction must be below 1, or nothing is left to train on.")
+        if self.patience is not None and not self.has_validation:
+            problems.append("patience needs a validation split; set validation_fraction or validation_data.")
+        if not self.has_validation and not (self.test_data or self.test_fraction):
+            problems.append("Neither a validation nor a test split is left; set one of the fractions above 0.")
+        if self.overwrite and self.output_dir is None:
+            problems.append("overwrite needs output_dir.")
+        return problems
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a validation split."""
+        return self.validation_data is not None or self.validation_fraction > 0
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The peak learning rate, with the default that fits `freeze`."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 1e-3 if self.freeze == "backbone" else 5e-5
+
+    @classmethod
+    def from_mapping(cls, options: Mapping[str, Any]) -> FitConfig:
+        """Builds a config from names and values, as a config file or keyword arguments give them.
+
+        Args:
+            options: Field names and values; integers stand for floats, as YAML users expect.
+
+        Returns:
+            The validated config.
+
+        Raises:
+            ConfigError: With one line for each unknown name and each bad value.
+        """
+        names = option_names()
+        known = {name: value for name, value in options.items() if name in names}
+        problems = [unknown_name("option", str(name), names, most=40) for name in options if name not in names]
+        try:
+            config = cls(**known)
+        except ConfigError as error:
+            raise ConfigError("\n".join([*problems, str(error)])) from None
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain data."""
+        return dataclasses.asdict(self)
+
+
+def option_names() -> list[str]:
+    """Returns the names of all options."""
+    return [field.name for field in dataclasses.fields(FitConfig)]
+
+
+def _type_problems(values: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for name, adapter in _adapters().items():
+        try:
+            adapter.validate_python(values[name])
+        except ValidationError as error:
+            # A union reports one error for each member: the value matched none of them.
+            reasons = dict.fromkeys(detail["msg"].removeprefix("Input should be ") for detail in error.errors())
+            problems.append(f"The option {name} should be {' or '.join(reasons)}; received {values[name]!r}.")
+    return problems
+
+
+@functools.cache
+def _adapters() -> dict[str, TypeAdapter[Any]]:
+    hints = typing.get_type_hints(FitConfig, include_extras=True)
+    strict = ConfigDict(strict=True)
+    return {name: TypeAdapter(hints[name], config=strict) for name in option_names()}

@@ -1,0 +1,50 @@
+"""Data that is in memory already: a DataFrame, a dict of columns, a list of (text, label) pairs or of dicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from tfft.core.errors import DataError
+from tfft.data.sources.base import ReadRequest, as_strings, numbered, select_columns, sources
+
+
+class InMemory:
+    """Reads pandas DataFrames, dicts of columns, and lists of dicts or tuples."""
+
+    def accepts(self, source: Any) -> bool:
+        """Accepts DataFrame, dict and list."""
+        return isinstance(source, (pd.DataFrame, dict, list))
+
+    def read(self, request: ReadRequest) -> pd.DataFrame:
+        """Takes the requested columns; the caller's object is not changed.
+
+        Raises:
+            DataError: When there are no rows, a column is missing, or lengths differ.
+        """
+        table = _table(request.source, list(request.columns))
+        names = [str(name) for name in table.columns]
+        positions = select_columns(names, request.columns, "The table")
+        if len(table) == 0:
+            raise DataError("The table has no rows.")
+        return numbered(
+            {name: as_strings(table.iloc[:, at].tolist()) for name, at in zip(request.columns, positions, strict=True)}
+        )
+
+
+def _table(source: Any, columns: list[str]) -> pd.DataFrame:
+    if isinstance(source, pd.DataFrame):
+        return source
+    try:
+        if isinstance(source, list) and source and isinstance(source[0], (tuple, list)):
+            return pd.DataFrame(source, columns=columns)
+        return pd.DataFrame(source)
+    except ValueError as error:
+        raise DataError(
+            f"The data cannot be read as a table with the columns {columns}: {error}. "
+            "Pass a DataFrame, a dict of equally long lists, a list of dicts, or a list of tuples in that order."
+        ) from None
+
+
+sources.register("in_memory")(InMemory())

@@ -1,0 +1,79 @@
+"""Checking an export by loading it anew, in a process that knows nothing of the training."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfft.core.errors import ExportError
+from tfft.export.base import Exportable
+
+#: Largest difference between a served number and what `predict` says.
+TOLERANCE = 1e-4
+#: Texts that break tokenizers, put beside the held-out ones.
+_UNPLEASANT = ("", " ", "a", "naïve café — 東京 🙂", "x" * 300, "many words " * 600)
+
+
+def verify(folder: Path, exportable: Exportable) -> float:
+    """Compares an exported SavedModel with the trained model.
+
+    Args:
+        folder: The SavedModel.
+        exportable: The trained model and held-out texts.
+
+    Returns:
+        The largest difference of any number.
+
+    Raises:
+        ExportError: When it does not load, or differs by more than 1e-4, or in any string.
+    """
+    texts = [*exportable.held_out, *_UNPLEASANT]
+    expected = exportable.expected(texts)
+    largest = 0.0
+    for loader, outputs in _answers(folder, texts).items():
+        if sorted(outputs) != sorted(expected):
+            raise ExportError(f"The export answers {sorted(outputs)} instead of {sorted(expected)} ({loader}).")
+        for name, values in expected.items():
+            largest = max(largest, _difference(name, np.asarray(outputs[name]), values, loader))
+    return largest
+
+
+def _difference(name: str, served: np.ndarray, expected: np.ndarray, loader: str) -> float:
+    if served.shape != expected.shape:
+        raise ExportError(f"The export's {name} has the shape {served.shape}, predict's {expected.shape} ({loader}).")
+    if expected.dtype == object:
+        wrong = np.flatnonzero((served.astype(object) != expected).reshape(len(expected), -1).any(axis=1))
+        if len(wrong):
+            raise ExportError(f"The export's {name} differs from predict on {len(wrong)} texts ({loader}).")
+        return 0.0
+    difference = float(np.abs(served.astype(np.float64) - expected).max())
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"The export's {name} differs from predict by {difference:.1e}, more than {TOLERANCE:.0e} ({loader}). "
+            "The export was removed."
+        )
+    return difference
+
+
+def _answers(folder: Path, texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Runs the export in a fresh process; the worker file imports nothing of tfft."""
+    worker = Path(__file__).with_name("_verify_worker.py")
+    with tempfile.TemporaryDirectory() as scratch:
+        question, answer = Path(scratch) / "texts.json", Path(scratch) / "answers.json"
+        question.write_text(json.dumps(list(texts)), "utf-8")
+        # -P: the worker's own folder must not shadow anything it imports.
+        command = [sys.executable, "-P", str(worker), str(folder), str(question), str(answer)]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        if done.returncode != 0:
+            reason = (done.stderr.strip() or "no message").splitlines()[-1]
+            raise ExportError(f"The export does not load in a fresh process: {reason}. The export was removed.")
+        return json.loads(answer.read_text("utf-8"))

@@ -1,0 +1,54 @@
+"""The contract of an exporter, and what it gets to export."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from tfft.console import Console
+from tfft.core.registry import Registry
+from tfft.layers.text_encoder import TextEncoder
+from tfft.tasks.base import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Exportable:
+    """A trained model as an exporter needs it.
+
+    Attributes:
+        model: From token features to outputs.
+        encoder: From strings to token ids.
+        task: The task, for decoding in the graph.
+        labels: The label vocabulary.
+        held_out: Texts the model was not trained on, to verify the export with.
+        predict: `predict` of the trained model, what the export must agree with.
+        metadata: Plain data to put beside the model.
+    """
+
+    model: keras.Model
+    encoder: TextEncoder
+    task: Task
+    labels: Sequence[str]
+    held_out: Sequence[str]
+    predict: Callable[[Sequence[str]], list[Any]]
+    metadata: dict[str, Any]
+
+    def expected(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns what the export must answer for these texts."""
+        return self.task.served_outputs(self.predict(texts))
+
+
+class Exporter(Protocol):
+    """Writes a model for a runtime, and verifies it before it says so."""
+
+    def export(self, exportable: Exportable, directory: Path, console: Console) -> Path:
+        """Exports below `directory` and returns what was written."""
+
+
+exporters: Registry[Exporter] = Registry("exporter", "tfft.export")
+register_exporter = exporters.register

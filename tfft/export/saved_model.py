@@ -1,0 +1,109 @@
+"""TF Serving's SavedModel: strings in, decoded results out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from tfft.console import Console
+from tfft.core.errors import ExportError
+from tfft.core.files import temporary_sibling
+from tfft.export.base import Exportable, register_exporter
+from tfft.export._verify import verify
+from tfft.layers.text_encoder import TextEncoder
+
+
+class ServingModule(tf.Module):
+    """Tokenizer, model and decoding in one graph, with the signature `serving_default`."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        encoder: TextEncoder,
+        decode: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    ) -> None:
+        """Creates the module.
+
+        Args:
+            model: From token features to outputs.
+            encoder: From strings to token ids.
+            decode: From outputs to the signature's tensors.
+        """
+        super().__init__(name="serving")
+        self.encoder = encoder
+        # A module that holds only the Keras model loads in Python, but TF Serving's C++ loader finds no variables.
+        self.tf_variables = [variable.value for variable in model.variables]
+        names = list(model.input)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+        def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            ids, _ = encoder.encode(text)
+            features = encoder.pad(ids)
+            return decode(model({name: features[name] for name in names}, training=False))
+
+        self.serve = serve
+
+
+class SavedModelExporter:
+    """Writes `<directory>/<version>/`, verified, in one rename."""
+
+    def export(self, exportable: Exportable, directory: Path, console: Console) -> Path:
+        """Exports to the next free version.
+
+        The model is written beside its final place, reloaded in a fresh process and compared with `predict`; only then
+        does it get its version number, so that a server that watches the directory never sees an unverified model.
+
+        Args:
+            exportable: What to export.
+            directory: The model's base directory, as TF Serving's `--model_base_path`.
+            console: Where progress is said.
+
+        Returns:
+            The version directory.
+
+        Raises:
+            ExportError: When the reloaded model does not agree with `predict`.
+            ArtifactError: When writing fails.
+        """
+        if directory.exists() and not directory.is_dir():
+            raise ExportError(f"{directory} is a file; choose a directory for the model's versions.")
+        module = ServingModule(
+            exportable.model, exportable.encoder, lambda outputs: exportable.task.serve(outputs, exportable.labels)
+        )
+        with temporary_sibling(directory.absolute() / "version") as folder:
+            console.say("export: writing the SavedModel")
+            try:
+                tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+            except tf.errors.OpError as error:  # what TensorFlow's file system raises, for instance on a full disk
+                raise ExportError(f"The SavedModel could not be written to {directory}: {error.message}") from error
+            extra = folder / "assets.extra"
+            extra.mkdir(exist_ok=True)
+            (extra / "tfft.json").write_text(json.dumps(exportable.metadata, indent=1) + "\n", "utf-8")
+            console.say("export: reloading it in a fresh process and comparing it with predict")
+            difference = verify(folder, exportable)
+            version = _claim(folder, directory.absolute())
+        console.say(f"export: {version} agrees with predict (largest difference {difference:.1e})")
+        return version
+
+
+def next_version(names: Sequence[str]) -> int:
+    """Returns the next free version number, one above the highest there."""
+    return max((int(name) for name in names if name.isascii() and name.isdigit()), default=0) + 1
+
+
+def _claim(folder: Path, directory: Path) -> Path:
+    """Renames a finished export to the next free version; never onto one that exists."""
+    while True:
+        version = directory / str(next_version([item.name for item in directory.iterdir()]))
+        try:
+            version.mkdir()  # fails when another export took the number in this moment
+        except FileExistsError:
+            continue
+        return folder.rename(version)
+
+
+register_exporter("saved_model")(SavedModelExporter())

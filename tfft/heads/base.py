@@ -1,0 +1,56 @@
+"""Heads: functional builders on top of backbone features."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+from tfft.config import FitConfig
+from tfft.core.registry import Registry
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadSpec:
+    """What a head is built from.
+
+    Attributes:
+        config: The run's options.
+        num_outputs: Number of classes, tags or targets.
+    """
+
+    config: FitConfig
+    num_outputs: int
+
+
+class Head(Protocol):
+    """Builds the layers between the backbone and the outputs, in two parts.
+
+    What `pool` gives is what head-only training caches, so all trainable layers belong to `build`.
+    """
+
+    def pool(self, features: Any, padding_mask: Any, spec: HeadSpec) -> Any:
+        """Reduces token features without any trainable layer.
+
+        Args:
+            features: KerasTensor, float of shape `(batch, sequence_length, hidden_dim)`.
+            padding_mask: KerasTensor, int32 of shape `(batch, sequence_length)`.
+            spec: Options and sizes.
+
+        Returns:
+            A KerasTensor.
+        """
+
+    def build(self, pooled: Any, spec: HeadSpec) -> Any:
+        """Turns pooled features into outputs; float32 whatever the compute dtype.
+
+        Args:
+            pooled: KerasTensor, what `pool` returned.
+            spec: Options and sizes.
+
+        Returns:
+            A KerasTensor of logits.
+        """
+
+
+heads: Registry[Head] = Registry("head", "tfft.heads")
+register_head = heads.register

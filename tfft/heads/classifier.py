@@ -1,0 +1,28 @@
+"""The classification head: pooled features, dropout, one dense layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from tfft.heads.base import HeadSpec, register_head
+from tfft.layers.pooling import POOLING
+
+
+class ClassifierHead:
+    """One vector a row to one logit a class."""
+
+    def pool(self, features: Any, padding_mask: Any, spec: HeadSpec) -> Any:
+        """Pools token features to `(batch, hidden_dim)`."""
+        return POOLING[spec.config.pooling](name="pooling")([features, padding_mask])
+
+    def build(self, pooled: Any, spec: HeadSpec) -> Any:
+        """Returns float32 logits of shape `(batch, num_outputs)`."""
+        dropped = keras.layers.Dropout(spec.config.dropout, name="head_dropout")(pooled)
+        initializer = keras.initializers.TruncatedNormal(stddev=0.02)  # BERT's own choice for task layers
+        dense = keras.layers.Dense(spec.num_outputs, kernel_initializer=initializer, dtype="float32", name="logits")
+        return dense(dropped)
+
+
+register_head("classifier")(ClassifierHead())

@@ -1,0 +1,82 @@
+"""From strings to token ids, in the graph: the same code for training, `predict` and the exported model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+
+class TextEncoder(tf.Module):
+    """Tokenizes, truncates, and adds the start and end tokens of a backbone.
+
+    Example:
+        >>> encoder = TextEncoder(tokenizer, start_ids=[101], end_ids=[102], pad_id=0, sequence_length=128)
+        >>> ids, full_lengths = encoder.encode(tf.constant(["what a film"]))
+        >>> features = encoder.pad(ids)  # {"token_ids": ..., "padding_mask": ..., "segment_ids": ...}
+    """
+
+    def __init__(
+        self,
+        tokenizer: Callable[[tf.Tensor], tf.RaggedTensor],
+        *,
+        start_ids: Sequence[int],
+        end_ids: Sequence[int],
+        pad_id: int,
+        sequence_length: int,
+    ) -> None:
+        """Creates an encoder.
+
+        Args:
+            tokenizer: From strings `(batch,)` to ragged int token ids `(batch, None)`.
+            start_ids: Ids put before the text, for instance of `[CLS]`.
+            end_ids: Ids put after the text, for instance of `[SEP]`; kept when the text is truncated.
+            pad_id: Id that fills rows up to the width of their batch.
+            sequence_length: Longest row in tokens, start and end included.
+        """
+        super().__init__(name="text_encoder")
+        self.tokenizer = tokenizer
+        self.start_ids = tuple(start_ids)
+        self.end_ids = tuple(end_ids)
+        self.pad_id = pad_id
+        self.sequence_length = sequence_length
+
+    # Always in a graph: run eagerly, KerasHub tokenizers fall back to pure Python, which is slower by far.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def encode(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """Encodes texts.
+
+        Args:
+            texts: Strings of shape `(batch,)`.
+
+        Returns:
+            Token ids, a ragged int32 of shape `(batch, None)`, and the length in tokens that each row would have without
+            truncation, int32 of shape `(batch,)`.
+        """
+        tokens = tf.cast(self.tokenizer(texts), tf.int32)
+        special = len(self.start_ids) + len(self.end_ids)
+        full_lengths = tf.cast(tokens.row_lengths(), tf.int32) + special
+        tokens = tokens[:, : self.sequence_length - special]
+        rows = tf.shape(texts)[0]
+        start = tf.tile(tf.constant([self.start_ids], dtype=tf.int32), [rows, 1])
+        end = tf.tile(tf.constant([self.end_ids], dtype=tf.int32), [rows, 1])
+        return tf.concat([start, tokens, end], axis=1), full_lengths
+
+    def pad(self, ids: tf.RaggedTensor, width: int | tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """Pads encoded rows to one width.
+
+        Args:
+            ids: Ragged int32 of shape `(batch, None)`.
+            width: Tokens; the longest row when None.
+
+        Returns:
+            `token_ids`, `padding_mask` (1 for tokens, 0 for padding) and `segment_ids` (zeros), each int32 of shape
+            `(batch, width)`. The mask is not bool because bool features break replicas.
+        """
+        if width is None:
+            width = tf.reduce_max(ids.row_lengths())
+        width = tf.cast(width, tf.int32)
+        token_ids = ids.to_tensor(self.pad_id, shape=tf.stack([-1, width]))
+        token_ids = tf.ensure_shape(token_ids, [None, None])
+        mask = tf.sequence_mask(ids.row_lengths(), width, dtype=tf.int32)
+        return {"token_ids": token_ids, "padding_mask": mask, "segment_ids": tf.zeros_like(token_ids)}

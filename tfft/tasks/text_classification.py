@@ -1,0 +1,153 @@
+"""Text classification: one label for each text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+
+from tfft.config import FitConfig
+from tfft.console import Console
+from tfft.core.errors import ConfigError, unknown_name
+from tfft.data.schema import TextExamples, label_numbers, label_vocabulary, text_examples
+from tfft.metrics.classification import ClassificationMetrics, classification_metrics
+from tfft.metrics.text_baselines import text_classification_baselines
+from tfft.tasks.base import register_task
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What the model says of one text.
+
+    Attributes:
+        label: The most probable class.
+        probability: Its probability.
+        probabilities: Every class to its probability; they sum to 1.
+    """
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+class TextClassification:
+    """One label for each text, from columns of texts and labels."""
+
+    head = "classifier"
+
+    def columns(self, config: FitConfig, *, labelled: bool) -> list[str]:
+        """Returns the text column and, when labelled, the label column."""
+        return [config.text_column, config.label_column] if labelled else [config.text_column]
+
+    def examples(
+        self, table: pd.DataFrame, config: FitConfig, *, labelled: bool, where: str, console: Console
+    ) -> TextExamples:
+        """Checks the rows of a table and takes texts and labels."""
+        return text_examples(
+            table,
+            text_column=config.text_column,
+            label_column=config.label_column if labelled else None,
+            invalid_rows=config.invalid_rows,
+            where=where,
+            console=console,
+        )
+
+    def vocabulary(self, examples: TextExamples) -> list[str]:
+        """Returns the distinct labels in order."""
+        return label_vocabulary(examples)
+
+    def targets(self, examples: TextExamples, labels: Sequence[str]) -> np.ndarray:
+        """Returns class numbers, int64 of shape `(rows,)`."""
+        return label_numbers(examples, labels)
+
+    def sample_weights(self, targets: np.ndarray, labels: Sequence[str], config: FitConfig) -> np.ndarray:
+        """Returns the class weight of each row, float32 of shape `(rows,)`.
+
+        "balanced" is scikit-learn's `rows / (num_classes * rows_of_class)`, whose mean over the rows is 1.
+
+        Raises:
+            ConfigError: When class_weights names a label that does not exist.
+        """
+        by_class = np.ones(len(labels))
+        if config.class_weights == "balanced":
+            by_class = len(targets) / (len(labels) * np.maximum(np.bincount(targets, minlength=len(labels)), 1))
+        elif config.class_weights is not None:
+            for label, weight in config.class_weights.items():
+                if label not in labels:
+                    raise ConfigError(f"class_weights: {unknown_name('label', label, labels)}")
+                by_class[list(labels).index(label)] = weight
+        return by_class[targets].astype(np.float32)
+
+    def loss(self, config: FitConfig) -> keras.losses.Loss:
+        """Returns cross-entropy on logits, smoothed as configured."""
+        from tfft.losses.crossentropy import SmoothedCrossentropy
+
+        return SmoothedCrossentropy(config.label_smoothing)
+
+    def metrics(self, outputs: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> ClassificationMetrics:
+        """Computes the figures over a whole split from logits of shape `(rows, num_classes)`."""
+        return classification_metrics(targets, outputs.argmax(axis=1), labels, logits=outputs)
+
+    def restore_metrics(self, plain: Mapping[str, Any]) -> ClassificationMetrics:
+        """Returns the figures kept in a run directory."""
+        return ClassificationMetrics(**plain)
+
+    def baselines(
+        self,
+        train: tuple[TextExamples, np.ndarray],
+        test: tuple[TextExamples, np.ndarray],
+        labels: Sequence[str],
+    ) -> dict[str, ClassificationMetrics]:
+        """Returns the figures of the majority class and of TF-IDF + logistic regression."""
+        return text_classification_baselines(train[0].texts, train[1], test[0].texts, test[1], labels)
+
+    def decode(self, outputs: np.ndarray, labels: Sequence[str]) -> list[Prediction]:
+        """Turns logits of shape `(rows, num_classes)` into predictions."""
+        predictions = []
+        for row in softmax(np.asarray(outputs, dtype=np.float64), axis=1):
+            best = int(row.argmax())
+            probabilities = {label: float(value) for label, value in zip(labels, row, strict=True)}
+            predictions.append(Prediction(labels[best], float(row[best]), probabilities))
+        return predictions
+
+    def serve(self, outputs: tf.Tensor, labels: Sequence[str]) -> dict[str, tf.Tensor]:
+        """Returns `label` (string, `(batch,)`), `probabilities` (float32) and `classes` (string), `(batch, num_classes)`.
+
+        The classes are repeated for each row because TF Serving's row format wants every output to have the batch axis.
+        """
+        import tensorflow as tf
+
+        names = tf.constant(list(labels))
+        probabilities = tf.nn.softmax(tf.cast(outputs, tf.float32), axis=-1)
+        return {
+            "label": tf.gather(names, tf.argmax(outputs, axis=-1)),
+            "probabilities": probabilities,
+            "classes": tf.tile(names[tf.newaxis, :], [tf.shape(outputs)[0], 1]),
+        }
+
+    def served_outputs(self, predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
+        """Returns the three tensors of `serve` for predictions of `decode`."""
+        return {
+            "label": np.array([item.label for item in predictions], dtype=object),
+            "probabilities": np.array([list(item.probabilities.values()) for item in predictions], dtype=np.float32),
+            "classes": np.array([list(item.probabilities) for item in predictions], dtype=object),
+        }
+
+    def sample_data(self) -> pd.DataFrame:
+        """Returns 60 short film opinions, half of them good."""
+        good, bad = ("wonderful", "moving", "funny", "brilliant", "charming"), ("dull", "awful", "boring", "weak", "silly")
+        things = ("film", "plot", "cast", "music", "ending", "script")
+        rows = [(f"the {thing} was {word}", "good") for thing in things for word in good]
+        rows += [(f"the {thing} was {word}", "bad") for thing in things for word in bad]
+        return pd.DataFrame(rows, columns=["text", "label"])
+
+
+register_task("text_classification")(TextClassification())
