@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
 import inspect
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +50,9 @@ def fit(data: Any = None, *, config: FitConfig | None = None, quiet: bool = Fals
 
     base = {} if config is None else config.to_dict()
     source = data if data is not None else options.get("data", base.get("data"))
+    settings = FitConfig.from_mapping({**base, **options, "data": None if source is None else describe(source)})
     if source is None:
-        raise DataError("No data was given; pass a file or a DataFrame as the first argument.")
-    settings = FitConfig.from_mapping({**base, **options, "data": describe(source)})
+        raise DataError("No data was given; pass a file or a DataFrame as the first argument, or name it as data.")
     tasks.get(str(settings.task))
     if settings.output_dir is not None:
         check_target(Path(settings.output_dir), overwrite=settings.overwrite)
@@ -97,13 +100,15 @@ def load(directory: str | os.PathLike[str], *, quiet: bool = False) -> FineTuned
 
 
 def _prepare_tensorflow() -> None:
-    """Makes Keras run on TensorFlow.
+    """Imports TensorFlow and makes Keras run on it.
 
     Raises:
         ConfigError: When Keras runs on another backend already.
     """
     if "keras" not in sys.modules:
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with _without_early_log():
+        importlib.import_module("tfft.backbones.keras_hub")
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -111,6 +116,23 @@ def _prepare_tensorflow() -> None:
             f"Keras runs on the {keras.backend.backend()!r} backend; tfft needs TensorFlow. "
             "Set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
         )
+
+
+@contextlib.contextmanager
+def _without_early_log() -> Iterator[None]:
+    """Hides what TensorFlow's libraries print before they have read TF_CPP_MIN_LOG_LEVEL, when that asks for silence."""
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3" or "tensorflow" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _with_options(function: Any) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from tfft.core.errors import ConfigError, unknown_name
@@ -54,12 +56,16 @@ class FitConfig:
     sequence_length: Annotated[int, Field(ge=3)] | None = _option(
         None, "Longest row in tokens; longer ones are truncated and counted. None: what the backbone takes, or 512."
     )
-    num_buckets: Annotated[int, Field(ge=1, le=64)] = _option(8, "At most so many widths (tokens) that batches are padded to.")
+    num_buckets: Annotated[int, Field(ge=1, le=64)] = _option(
+        8, "At most so many widths (tokens) that batches are padded to."
+    )
 
     freeze: Literal["none", "backbone"] = _option(
         "none", "Layers that are not trained. backbone: train the head alone, on features computed once."
     )
-    pooling: Literal["mean", "first"] = _option("mean", "How token features become one vector: masked mean, or first token.")
+    pooling: Literal["mean", "first"] = _option(
+        "mean", "How token features become one vector: masked mean, or first token."
+    )
     dropout: Fraction = _option(0.1, "Dropout rate before the head's output layer.")
 
     epochs: Annotated[int, Field(ge=1)] = _option(3, "Passes over the training split.")
@@ -72,7 +78,9 @@ class FitConfig:
     weight_decay: Annotated[float, Field(ge=0.0)] = _option(
         0.01, "Decoupled weight decay (AdamW); never on biases and normalisation."
     )
-    clip_norm: Annotated[float, Field(gt=0.0)] | None = _option(1.0, "Largest global norm of the gradient. None: no clipping.")
+    clip_norm: Annotated[float, Field(gt=0.0)] | None = _option(
+        1.0, "Largest global norm of the gradient. None: no clipping."
+    )
     label_smoothing: Fraction = _option(0.0, "Share of the target probability that is spread over all classes.")
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0.0)]] | None = _option(
         None, "Weight of each class in the training loss: balanced, or label to weight."
@@ -179,3 +187,60 @@ def _adapters() -> dict[str, TypeAdapter[Any]]:
     hints = typing.get_type_hints(FitConfig, include_extras=True)
     strict = ConfigDict(strict=True)
     return {name: TypeAdapter(hints[name], config=strict) for name in option_names()}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e-4 is a number, which YAML 1.1 takes for a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def parse_option(name: str, text: str) -> Any:
+    """Returns the value of an option that was written as text, for instance in a shell.
+
+    Args:
+        name: Name of the option.
+        text: What was written: a YAML scalar or flow collection, or a plain string.
+
+    Returns:
+        The first of both readings that fits the option; the YAML reading when neither does.
+    """
+    adapter = _adapters()[name]
+    try:
+        value = yaml.load(text, _Loader)  # noqa: S506  a safe loader
+    except yaml.YAMLError:
+        value = text
+    for candidate in (value, text):
+        try:
+            return adapter.validate_python(candidate)
+        except ValidationError:
+            continue
+    return value
+
+
+def read_config_file(path: str) -> dict[str, Any]:
+    """Returns the options in a YAML file.
+
+    Args:
+        path: A file whose keys are the fields of `FitConfig`.
+
+    Returns:
+        Name to value; not validated yet.
+
+    Raises:
+        ConfigError: When the file is missing or no YAML mapping.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            options = yaml.load(stream, _Loader)  # noqa: S506  a safe loader
+    except OSError as error:
+        raise ConfigError(f"The config file {path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"The config file {path} is not valid YAML: {reason}.") from None
+    if not isinstance(options, dict):
+        raise ConfigError(f"The config file {path} should hold lines like 'epochs: 3'; it holds no mapping.")
+    return {str(name): value for name, value in options.items()}

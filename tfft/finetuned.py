@@ -19,7 +19,7 @@ from tfft.core.errors import ArtifactError, DataError
 from tfft.data.pipeline import token_gather
 from tfft.data.read import describe, read_table
 from tfft.data.schema import TextExamples
-from tfft.data.token_cache import TokenCache, encode_texts
+from tfft.data.token_cache import encode_texts
 from tfft.evaluation.evaluation import Evaluation
 from tfft.evaluation.report import Report
 from tfft.export.base import Exportable, exporters
@@ -122,7 +122,9 @@ class FineTunedModel:
         wrong = [place for place, text in enumerate(texts) if not isinstance(text, str)]
         if wrong:
             kind = type(texts[wrong[0]]).__name__
-            raise DataError(f"predict takes strings; the item at position {wrong[0]} is a {kind} ({len(wrong)} in all).")
+            raise DataError(
+                f"predict takes strings; the item at position {wrong[0]} is a {kind} ({len(wrong)} in all)."
+            )
         return self._outputs(texts, batch_size, self._console)
 
     def _outputs(self, texts: Sequence[str], batch_size: int, console: Console) -> np.ndarray:
@@ -164,9 +166,7 @@ class FineTunedModel:
         """
         columns = self.task.columns(self.config, labelled=labelled)
         table = read_table(source, columns, encoding=self.config.encoding, console=self._console)
-        return self.task.examples(
-            table, self.config, labelled=labelled, where=describe(source), console=self._console
-        )
+        return self.task.examples(table, self.config, labelled=labelled, where=describe(source), console=self._console)
 
     def evaluate(self, source: Any, *, batch_size: int = 32) -> Evaluation:
         """Computes the figures on labelled data, once over all of it.
@@ -284,4 +284,3 @@ def load_run(directory: Path, console: Console) -> FineTunedModel:
         report=report,
         console=console,
     )
-

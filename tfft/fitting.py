@@ -96,9 +96,7 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
 
     def figures(name: str, what: str) -> Metrics:
         split = splits[name]
-        outputs = runner.outputs(
-            split.gather, split.lengths, batch_size=config.batch_size, console=console, what=what
-        )
+        outputs = runner.outputs(split.gather, split.lengths, batch_size=config.batch_size, console=console, what=what)
         return task.metrics(outputs, split.targets, data.labels)
 
     judged = data.report_split

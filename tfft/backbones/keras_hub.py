@@ -13,7 +13,7 @@ import keras_hub
 
 from tfft.backbones.base import TextBackbone
 from tfft.backbones.packaged import DEFAULT_TEXT_PRESET, PACKAGED_PRESETS
-from tfft.core.errors import ArtifactError, PresetError, unknown_name
+from tfft.core.errors import ArtifactError, PresetError, nearest
 
 #: What a text encoder may take; anything else (decoder ids, images) is another kind of model.
 _TEXT_INPUTS = {"token_ids", "padding_mask", "segment_ids"}
@@ -110,9 +110,7 @@ def _text_backbone(preset: str, model: Any, tokenizer: Any) -> TextBackbone:
 def _is_causal(backbone_class: type) -> bool:
     registered = keras.saving.get_custom_objects().values()
     return any(
-        isinstance(item, type)
-        and issubclass(item, keras_hub.models.CausalLM)
-        and item.backbone_cls is backbone_class
+        isinstance(item, type) and issubclass(item, keras_hub.models.CausalLM) and item.backbone_cls is backbone_class
         for item in registered
     )
 
@@ -125,8 +123,14 @@ def _resolve(preset: str) -> str:
         return preset
     directory = Path(preset)
     if not directory.exists():
-        known = [*PACKAGED_PRESETS, *builtin_text_presets()]
-        raise PresetError(unknown_name("preset", preset, known) + " Or pass a local directory, or an hf:// handle.")
+        builtin = builtin_text_presets()
+        match = nearest(preset, [*PACKAGED_PRESETS, *builtin])
+        hint = f" Did you mean {match!r}?" if match else ""
+        raise PresetError(
+            f"Unknown preset {preset!r}.{hint} Known: {', '.join(map(repr, PACKAGED_PRESETS))} (works offline), the "
+            f"{len(builtin)} text presets of KerasHub, for instance 'bert_tiny_en_uncased', local directories, and "
+            "hf:// and kaggle:// handles."
+        )
     config = directory / "config.json"
     if not config.is_file():
         raise PresetError(f"{directory} is no preset: it has no config.json.")

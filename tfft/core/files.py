@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -33,8 +32,11 @@ def check_target(target: Path, *, overwrite: bool = False) -> None:
     parent = target.absolute().parent
     while not parent.exists():
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ArtifactError(f"{target} cannot be written: no permission to create files in {parent}.")
+    try:
+        # Asking for permission is not enough: file systems can be read-only, or virtual.
+        tempfile.TemporaryDirectory(dir=parent).cleanup()
+    except OSError as error:
+        raise ArtifactError(f"{target} cannot be written: {error.strerror} in {parent}.") from error
 
 
 @contextlib.contextmanager

@@ -67,9 +67,11 @@ def training_dataset(
                 yield batch.rows, batch.width
 
     all_targets, all_weights = tf.constant(targets), tf.constant(weights)
-    return _dataset(plan).map(
-        lambda rows, width: (gather(rows, width), tf.gather(all_targets, rows), tf.gather(all_weights, rows))
-    ).prefetch(2)
+    return (
+        _dataset(plan)
+        .map(lambda rows, width: (gather(rows, width), tf.gather(all_targets, rows), tf.gather(all_weights, rows)))
+        .prefetch(2)
+    )
 
 
 def inference_dataset(gather: Gather, lengths: np.ndarray, *, batch_size: int) -> tuple[tf.data.Dataset, list[Batch]]:

@@ -12,8 +12,8 @@ import tensorflow as tf
 from tfft.console import Console
 from tfft.core.errors import ExportError
 from tfft.core.files import temporary_sibling
-from tfft.export.base import Exportable, register_exporter
 from tfft.export._verify import verify
+from tfft.export.base import Exportable, register_exporter
 from tfft.layers.text_encoder import TextEncoder
 
 

@@ -25,7 +25,7 @@ class ClassificationMetrics:
         rows: Number of rows.
         loss: Mean cross-entropy in nats, without class weights or smoothing; None when there are no probabilities.
         accuracy: Share of rows whose most probable class is the label.
-        averages: "macro", "micro" and "weighted", each with precision, recall and f1.
+        averages: "macro", "micro" and "weighted", each with f1, precision and recall.
         per_class: Label to precision, recall, f1 and support (rows).
         confusion: Row counts, `confusion[i][j]`: label i predicted as j.
     """
@@ -38,7 +38,7 @@ class ClassificationMetrics:
     confusion: list[list[int]]
 
     def scalars(self) -> dict[str, float]:
-        """Returns loss, accuracy, and macro / micro / weighted precision, recall and F1."""
+        """Returns loss, accuracy, and macro / micro / weighted F1, precision and recall."""
         found = {} if self.loss is None else {"loss": self.loss}
         found["accuracy"] = self.accuracy
         for average in AVERAGES:
@@ -66,7 +66,9 @@ class ClassificationMetrics:
             for column, count in enumerate(counts)
             if row != column and count
         ]
-        rows = [[label, predicted, str(count)] for count, label, predicted in sorted(pairs, reverse=True)[:MOST_COLUMNS]]
+        rows = [
+            [label, predicted, str(count)] for count, label, predicted in sorted(pairs, reverse=True)[:MOST_COLUMNS]
+        ]
         return Table("Most frequent confusions", ["label", "predicted", "rows"], rows)
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def classification_metrics(
     averages = {}
     for average in AVERAGES:
         precision, recall, f1, _ = precision_recall_fscore_support(labels, predicted, average=average, **keywords)
-        averages[average] = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
+        averages[average] = {"f1": float(f1), "precision": float(precision), "recall": float(recall)}
     columns = precision_recall_fscore_support(labels, predicted, average=None, **keywords)
     per_class = {
         name: dict(zip(("precision", "recall", "f1", "support"), map(float, row), strict=True))

@@ -78,7 +78,9 @@ def read_run(directory: Path) -> dict[str, Any]:
             raise ArtifactError(f"{path} is missing; the run directory is not whole. Copy it again, or train again.")
         size = path.stat().st_size
         if size != expected["bytes"]:
-            raise ArtifactError(f"{path} has {size:,} bytes instead of {expected['bytes']:,}: it was truncated or altered.")
+            raise ArtifactError(
+                f"{path} has {size:,} bytes instead of {expected['bytes']:,}: it was truncated or altered."
+            )
         if sha256(path) != expected["sha256"]:
             raise ArtifactError(f"{path} was altered after it was written: its SHA-256 is not that of {MANIFEST}.")
         if path.suffix == ".json" and path.parent == directory:
@@ -102,7 +104,9 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ArtifactError(f"{path} is damaged; it is not what tfft wrote.") from None
     if later:
-        raise ArtifactError(f"{directory} was written by a later version of tfft (format {manifest['format']}); upgrade.")
+        raise ArtifactError(
+            f"{directory} was written by a later version of tfft (format {manifest['format']}); upgrade."
+        )
     if digest != _digest(manifest):
         raise ArtifactError(f"{path} was altered after it was written.")
     return manifest

@@ -143,7 +143,10 @@ class TextClassification:
 
     def sample_data(self) -> pd.DataFrame:
         """Returns 60 short film opinions, half of them good."""
-        good, bad = ("wonderful", "moving", "funny", "brilliant", "charming"), ("dull", "awful", "boring", "weak", "silly")
+        good, bad = (
+            ("wonderful", "moving", "funny", "brilliant", "charming"),
+            ("dull", "awful", "boring", "weak", "silly"),
+        )
         things = ("film", "plot", "cast", "music", "ending", "script")
         rows = [(f"the {thing} was {word}", "good") for thing in things for word in good]
         rows += [(f"the {thing} was {word}", "bad") for thing in things for word in bad]
