@@ -1,0 +1,59 @@
+"""Fixtures: a tiny random backbone for fast tests, and quiet consoles."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pandas as pd
+import pytest
+
+from tfft.console import Console
+
+WORDS = "the a film plot cast music ending script was is wonderful moving funny brilliant charming dull awful boring weak silly"
+
+
+@pytest.fixture(scope="session")
+def tiny_preset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A KerasHub preset directory: a BERT of 2 layers and 16 dimensions with random weights (fixed by a seed)."""
+    import keras
+    import keras_hub
+
+    keras.utils.set_random_seed(11)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS.split(), "##s", "cafe"]
+    tokenizer = keras_hub.models.BertTokenizer(vocabulary=vocabulary, lowercase=True, strip_accents=True)
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=len(vocabulary),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=24,
+    )
+    directory = tmp_path_factory.mktemp("presets") / "tiny_bert"
+    backbone.save_to_preset(str(directory))
+    tokenizer.save_to_preset(str(directory))
+    return str(directory)
+
+
+@pytest.fixture(scope="session")
+def opinions() -> pd.DataFrame:
+    """Sixty short film opinions with two labels, which the tiny backbone's vocabulary covers."""
+    from tfft.tasks.text_classification import TextClassification
+
+    return TextClassification().sample_data()
+
+
+@pytest.fixture
+def quiet() -> Console:
+    """A console that says nothing."""
+    return Console(quiet=True)
+
+
+@pytest.fixture
+def project() -> Path:
+    """The root of the source tree."""
+    return Path(__file__).parents[1]
