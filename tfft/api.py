@@ -29,7 +29,7 @@ def fit(data: Any = None, *, config: FitConfig | None = None, quiet: bool = Fals
         data: A path (.csv, .tsv, .jsonl), a DataFrame, a dict of columns, or a list of dicts or (text, label) pairs.
         config: All options as an object; `options` replace single fields of it.
         quiet: Say nothing and show no progress.
-        **options: The fields of `tfft.FitConfig`: `task` (required), `preset`, `text_column`, `epochs`, `output_dir`, ...
+        **options: The fields of `tfft.FitConfig`: `task` (required), `preset`, `text_column`, `epochs`, ...
 
     Returns:
         The fine-tuned model; saved already when `output_dir` is given.
@@ -120,7 +120,7 @@ def _prepare_tensorflow() -> None:
 
 @contextlib.contextmanager
 def _without_early_log() -> Iterator[None]:
-    """Hides what TensorFlow's libraries print before they have read TF_CPP_MIN_LOG_LEVEL, when that asks for silence."""
+    """Hides what TensorFlow prints before it has read TF_CPP_MIN_LOG_LEVEL, when that asks for silence."""
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3" or "tensorflow" in sys.modules:
         yield
         return

@@ -56,15 +56,13 @@ class FitConfig:
     sequence_length: Annotated[int, Field(ge=3)] | None = _option(
         None, "Longest row in tokens; longer ones are truncated and counted. None: what the backbone takes, or 512."
     )
-    num_buckets: Annotated[int, Field(ge=1, le=64)] = _option(
-        8, "At most so many widths (tokens) that batches are padded to."
-    )
+    num_buckets: Annotated[int, Field(ge=1, le=64)] = _option(8, "Most widths (tokens) that batches are padded to.")
 
     freeze: Literal["none", "backbone"] = _option(
         "none", "Layers that are not trained. backbone: train the head alone, on features computed once."
     )
     pooling: Literal["mean", "first"] = _option(
-        "mean", "How token features become one vector: masked mean, or first token."
+        "mean", "From token features to one vector: masked mean, or first token."
     )
     dropout: Fraction = _option(0.1, "Dropout rate before the head's output layer.")
 
@@ -78,9 +76,7 @@ class FitConfig:
     weight_decay: Annotated[float, Field(ge=0.0)] = _option(
         0.01, "Decoupled weight decay (AdamW); never on biases and normalisation."
     )
-    clip_norm: Annotated[float, Field(gt=0.0)] | None = _option(
-        1.0, "Largest global norm of the gradient. None: no clipping."
-    )
+    clip_norm: Annotated[float, Field(gt=0.0)] | None = _option(1.0, "Largest global gradient norm. None: no clipping.")
     label_smoothing: Fraction = _option(0.0, "Share of the target probability that is spread over all classes.")
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0.0)]] | None = _option(
         None, "Weight of each class in the training loss: balanced, or label to weight."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -83,14 +84,14 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
         f"peak learning rate {config.peak_learning_rate:g}"
     )
     model, splits = (
-        _frozen_features(built, encoder, caches, data, config, console)
+        _frozen_features(built=built, encoder=encoder, caches=caches, data=data, config=config, console=console)
         if config.freeze == "backbone"
         else (built.model, {name: _encoded(cache, encoder, data.targets[name]) for name, cache in caches.items()})
     )
     widths = choose_widths(caches[TRAIN].lengths, config.num_buckets)
     real, padded = int(caches[TRAIN].lengths.sum()), padded_tokens(caches[TRAIN].lengths, widths)
     console.say(
-        f"batch widths: {', '.join(map(str, widths))} tokens; {1 - real / padded:.1%} of the training tokens are padding"
+        f"batch widths: {', '.join(map(str, widths))} tokens; padding is {1 - real / padded:.1%} of the training tokens"
     )
     runner = ForwardRunner(model)
 
@@ -118,7 +119,7 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
         console=console,
     )
     after = figures(judged, f"evaluating after ({judged})")
-    baselines = {}
+    baselines: Mapping[str, Metrics] = {}
     if config.baselines:
         console.say("baselines: majority class, TF-IDF + logistic regression")
         pairs = [(data.examples[name], data.targets[name]) for name in (TRAIN, judged)]
@@ -182,6 +183,7 @@ def _encoded(cache: TokenCache, encoder: TextEncoder, targets: np.ndarray) -> En
 
 
 def _frozen_features(
+    *,
     built: BuiltModel,
     encoder: TextEncoder,
     caches: dict[str, TokenCache],

@@ -1,0 +1,1 @@
+"""Pretrained backbones: loading, saving, and what the rest needs to know of them."""

@@ -47,6 +47,9 @@ class TextBackbone:
 
         Args:
             sequence_length: Longest row in tokens; None for what the backbone allows.
+
+        Returns:
+            An encoder that adds this backbone's start and end tokens.
         """
         return TextEncoder(
             self.tokenizer,

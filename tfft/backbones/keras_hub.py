@@ -67,6 +67,12 @@ def save_text_backbone(backbone: TextBackbone, directory: Path) -> None:
 def load_saved_text_backbone(directory: Path) -> TextBackbone:
     """Loads what `save_text_backbone` wrote.
 
+    Args:
+        directory: The directory.
+
+    Returns:
+        The backbone.
+
     Raises:
         ArtifactError: When a config names anything but Keras and KerasHub classes.
     """
@@ -108,10 +114,11 @@ def _text_backbone(preset: str, model: Any, tokenizer: Any) -> TextBackbone:
 
 
 def _is_causal(backbone_class: type) -> bool:
-    registered = keras.saving.get_custom_objects().values()
+    registered: Any = keras.saving.get_custom_objects().values()
+    classes = [item for item in registered if isinstance(item, type)]
     return any(
-        isinstance(item, type) and issubclass(item, keras_hub.models.CausalLM) and item.backbone_cls is backbone_class
-        for item in registered
+        issubclass(item, keras_hub.models.CausalLM) and getattr(item, "backbone_cls", None) is backbone_class
+        for item in classes
     )
 
 

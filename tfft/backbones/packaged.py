@@ -34,6 +34,12 @@ class PackagedPreset:
     def verified_directory(self, name: str) -> Path:
         """Returns the directory after checking its weights.
 
+        Args:
+            name: The preset's name, for messages.
+
+        Returns:
+            The directory.
+
         Raises:
             PresetError: When the package is missing, or its weights are not the known ones.
         """

@@ -51,7 +51,7 @@ def _with_options(command: Any) -> Any:
         hint, default = hints[field.name], field.default
         text = f"{field.metadata['help']} [default: {'none' if default is None else default}]"
         option = typer.Option(help=text, show_default=False, metavar=None if hint is bool else _metavar(hint))
-        annotation = Annotated[bool | None if hint is bool else str | None, option]
+        annotation: Any = Annotated[bool | None, option] if hint is bool else Annotated[str | None, option]
         parameters.append(
             inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         )

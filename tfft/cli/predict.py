@@ -26,6 +26,7 @@ def predict(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Predict the texts of a data file instead.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+    *,
     batch_size: BatchSize = 32,
     quiet: Quiet = False,
 ) -> None:

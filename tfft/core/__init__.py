@@ -1,0 +1,1 @@
+"""Errors, registries and files; standard library only."""

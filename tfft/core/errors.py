@@ -58,13 +58,15 @@ def unknown_name(kind: str, name: str, allowed: Sequence[str], *, most: int = 12
     """
     match = nearest(name, allowed)
     hint = f" Did you mean {match!r}?" if match else ""
-    shown = ", ".join(repr(item) for item in sorted(allowed)[:most])
-    more = f" and {len(allowed) - most} more" if len(allowed) > most else ""
-    return f"Unknown {kind} {name!r}.{hint} Known: {shown}{more}."
+    return f"Unknown {kind} {name!r}.{hint} Known: {name_list([repr(item) for item in sorted(allowed)], most=most)}."
+
+
+def name_list(names: Sequence[str], *, most: int = 5) -> str:
+    """Returns "a, b and 4 more" for a list of names."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def row_list(rows: Sequence[int], *, most: int = 5) -> str:
     """Returns "rows 3, 8, 9 and 4 more" for a list of row numbers."""
-    shown = ", ".join(str(row) for row in rows[:most])
-    more = f" and {len(rows) - most} more" if len(rows) > most else ""
-    return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
+    return f"row{'s' if len(rows) > 1 else ''} {name_list([str(row) for row in rows], most=most)}"

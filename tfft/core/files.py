@@ -22,6 +22,10 @@ def sha256(path: Path) -> str:
 def check_target(target: Path, *, overwrite: bool = False) -> None:
     """Checks that a new directory can be written at `target`.
 
+    Args:
+        target: The directory to be.
+        overwrite: Whether a directory that is there may be replaced.
+
     Raises:
         ArtifactError: When something is in the way, or the parent is not writable.
     """
@@ -44,6 +48,12 @@ def temporary_sibling(target: Path) -> Iterator[Path]:
     """Yields an empty directory beside `target`; removes it when it is still there at the end.
 
     A sibling is on the same file system, so that renaming it is atomic.
+
+    Args:
+        target: The path beside which it is made.
+
+    Yields:
+        The directory.
 
     Raises:
         ArtifactError: When writing fails, for instance because the disk is full.

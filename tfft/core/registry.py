@@ -15,8 +15,8 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Named objects of one kind.
 
-    A registry may have a folder in which each module registers one object under the module's own name: a new file is all
-    it takes. The module is imported when its name is first looked up, so listing names imports nothing.
+    A registry may have a folder in which each module registers one object under the module's own name: a new file is
+    all it takes. The module is imported when its name is first looked up, so listing names imports nothing.
 
     Example:
         >>> heads = Registry("head")
@@ -40,6 +40,12 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[T], T]:
         """Returns a decorator that stores its argument under `name`.
 
+        Args:
+            name: The name to register under.
+
+        Returns:
+            The decorator; it returns its argument.
+
         Raises:
             ConfigError: When the name is taken by another object.
         """
@@ -54,6 +60,12 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """Returns the object registered under `name`.
+
+        Args:
+            name: A registered name.
+
+        Returns:
+            The object.
 
         Raises:
             ConfigError: When there is none; names the nearest.

@@ -75,8 +75,8 @@ def training_batches(
 ) -> list[Batch]:
     """Returns the batches of one epoch: every row once, all batches full but one.
 
-    Rows are shuffled inside their bucket. Rows left over in a bucket move to the next wider one, so that no bucket ends in
-    a small, noisy batch. Then the batches are shuffled. The result depends on nothing but the arguments.
+    Rows are shuffled inside their bucket. Rows left over in a bucket move to the next wider one, so that no bucket ends
+    in a small, noisy batch. Then the batches are shuffled. The result depends on nothing but the arguments.
 
     Args:
         lengths: Length of each row in tokens, shape (rows,).

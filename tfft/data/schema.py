@@ -103,11 +103,17 @@ def text_examples(
 def label_vocabulary(examples: TextExamples) -> list[str]:
     """Returns the distinct labels: numbers in numeric order, anything else in alphabetical order.
 
+    Args:
+        examples: The training examples.
+
+    Returns:
+        The labels; their place is their class number.
+
     Raises:
         DataError: When there is only one.
     """
     labels = sorted(set(examples.labels))
-    if len(labels) < 2:
+    if len(labels) == 1:
         raise DataError(
             f"{examples.where}: every row has the label {labels[0]!r}; a classifier needs at least two classes. "
             "Is label_column the right column?"
@@ -119,7 +125,14 @@ def label_vocabulary(examples: TextExamples) -> list[str]:
 
 
 def label_numbers(examples: TextExamples, classes: Sequence[str]) -> np.ndarray:
-    """Returns the class number of each label, int64 of shape `(rows,)`.
+    """Returns the class number of each label.
+
+    Args:
+        examples: Labelled examples.
+        classes: Name of each class, in order.
+
+    Returns:
+        Int64 of shape `(rows,)`.
 
     Raises:
         DataError: When a label is not among the classes.

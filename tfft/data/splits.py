@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfft.core.errors import DataError
+from tfft.core.errors import DataError, name_list
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
@@ -51,10 +51,9 @@ def stratified_split(
         members.setdefault(label, []).append(position)
     few = sorted(label for label, rows in members.items() if len(rows) < len(wanted) + 1)
     if few:
-        counts = ", ".join(f"{label!r} ({len(members[label])})" for label in few[:5])
-        more = f" and {len(few) - 5} more" if len(few) > 5 else ""
+        counts = name_list([f"{label!r} ({len(members[label])})" for label in few])
         raise DataError(
-            f"Every label needs at least {len(wanted) + 1} rows, one for each split; too few: {counts}{more}. "
+            f"Every label needs at least {len(wanted) + 1} rows, one for each split; too few: {counts}. "
             "Add rows, merge or remove these labels, or set validation_fraction or test_fraction to 0."
         )
     split: dict[str, list[int]] = {TRAIN: [], VALIDATION: [], TEST: []}

@@ -33,6 +33,14 @@ class _Counted(io.RawIOBase):
 def open_text(path: Path, encoding: str, console: Console) -> Iterator[io.TextIOBase]:
     """Opens a text file; a byte order mark is skipped, line ends are kept as they are.
 
+    Args:
+        path: The file.
+        encoding: Its character encoding.
+        console: Where progress is shown.
+
+    Yields:
+        The text stream.
+
     Raises:
         ConfigError: When there is no such encoding.
     """

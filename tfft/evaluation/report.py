@@ -67,6 +67,9 @@ class Report:
         Args:
             plain: Plain data.
             restore: Rebuilds the task's metrics from their plain data.
+
+        Returns:
+            The report.
         """
         return cls(
             split=plain["split"],

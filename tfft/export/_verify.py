@@ -76,4 +76,5 @@ def _answers(folder: Path, texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         if done.returncode != 0:
             reason = (done.stderr.strip() or "no message").splitlines()[-1]
             raise ExportError(f"The export does not load in a fresh process: {reason}. The export was removed.")
-        return json.loads(answer.read_text("utf-8"))
+        answers: dict[str, dict[str, Any]] = json.loads(answer.read_text("utf-8"))
+        return answers

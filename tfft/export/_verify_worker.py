@@ -29,7 +29,8 @@ def by_session_loader(folder: str, texts: list[bytes]) -> dict[str, Any]:
         meta_graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
         signature = meta_graph.signature_def["serving_default"]
         fetches = {name: tensor.name for name, tensor in signature.outputs.items()}
-        return session.run(fetches, {signature.inputs["text"].name: np.array(texts, dtype=object)})
+        answers: dict[str, Any] = session.run(fetches, {signature.inputs["text"].name: np.array(texts, dtype=object)})
+        return answers
 
 
 def needs_xla(folder: str) -> bool:

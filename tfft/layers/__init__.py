@@ -1,0 +1,1 @@
+"""Layers and modules that Keras and KerasHub lack."""

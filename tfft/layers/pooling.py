@@ -41,4 +41,4 @@ class FirstTokenPooling(keras.layers.Layer):
         return features[:, 0, :]
 
 
-POOLING = {"mean": MaskedMeanPooling, "first": FirstTokenPooling}
+POOLING: dict[str, type[Any]] = {"mean": MaskedMeanPooling, "first": FirstTokenPooling}

@@ -50,8 +50,8 @@ class TextEncoder(tf.Module):
             texts: Strings of shape `(batch,)`.
 
         Returns:
-            Token ids, a ragged int32 of shape `(batch, None)`, and the length in tokens that each row would have without
-            truncation, int32 of shape `(batch,)`.
+            Token ids, a ragged int32 of shape `(batch, None)`, and the length in tokens that each row would have
+            without truncation, int32 of shape `(batch,)`.
         """
         tokens = tf.cast(self.tokenizer(texts), tf.int32)
         special = len(self.start_ids) + len(self.end_ids)

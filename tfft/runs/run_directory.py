@@ -91,6 +91,12 @@ def read_run(directory: Path) -> dict[str, Any]:
 def read_manifest(directory: Path) -> dict[str, Any]:
     """Returns the manifest of a run directory.
 
+    Args:
+        directory: The run directory.
+
+    Returns:
+        The manifest, without its own checksum.
+
     Raises:
         ArtifactError: When there is none, it was altered, or it is of a later format.
     """
@@ -98,7 +104,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ArtifactError(f"{directory} is not a run directory of tfft: it has no {MANIFEST}.")
     try:
-        manifest = json.loads(path.read_text("utf-8"))
+        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
         digest = manifest.pop("sha256")
         later = manifest["format"] > FORMAT
     except (ValueError, KeyError, TypeError, AttributeError):

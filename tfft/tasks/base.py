@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Task(Protocol):
     """What a task has to say; one file with one decorator adds one.
 
-    A task has no state: the label vocabulary is passed to it. Its module must not import TensorFlow or Keras at the top:
-    bad data is reported before they are loaded.
+    A task has no state: the label vocabulary is passed to it. Its module must not import TensorFlow or Keras at the
+    top: bad data is reported before they are loaded.
     """
 
     head: str
@@ -60,7 +60,7 @@ class Task(Protocol):
         train: tuple[TextExamples, np.ndarray],
         test: tuple[TextExamples, np.ndarray],
         labels: Sequence[str],
-    ) -> dict[str, Metrics]:
+    ) -> Mapping[str, Metrics]:
         """Trains what the model must beat, and returns their figures on the test split."""
 
     def decode(self, outputs: np.ndarray, labels: Sequence[str]) -> list[Any]:

@@ -69,9 +69,17 @@ class TextClassification:
         return label_numbers(examples, labels)
 
     def sample_weights(self, targets: np.ndarray, labels: Sequence[str], config: FitConfig) -> np.ndarray:
-        """Returns the class weight of each row, float32 of shape `(rows,)`.
+        """Returns the class weight of each row.
 
         "balanced" is scikit-learn's `rows / (num_classes * rows_of_class)`, whose mean over the rows is 1.
+
+        Args:
+            targets: Class numbers, int64 of shape `(rows,)`.
+            labels: The label vocabulary.
+            config: The run's options.
+
+        Returns:
+            Float32 of shape `(rows,)`.
 
         Raises:
             ConfigError: When class_weights names a label that does not exist.
@@ -84,7 +92,8 @@ class TextClassification:
                 if label not in labels:
                     raise ConfigError(f"class_weights: {unknown_name('label', label, labels)}")
                 by_class[list(labels).index(label)] = weight
-        return by_class[targets].astype(np.float32)
+        weights: np.ndarray = by_class[targets].astype(np.float32)
+        return weights
 
     def loss(self, config: FitConfig) -> keras.losses.Loss:
         """Returns cross-entropy on logits, smoothed as configured."""
@@ -105,7 +114,7 @@ class TextClassification:
         train: tuple[TextExamples, np.ndarray],
         test: tuple[TextExamples, np.ndarray],
         labels: Sequence[str],
-    ) -> dict[str, ClassificationMetrics]:
+    ) -> Mapping[str, ClassificationMetrics]:
         """Returns the figures of the majority class and of TF-IDF + logistic regression."""
         return text_classification_baselines(train[0].texts, train[1], test[0].texts, test[1], labels)
 
@@ -119,9 +128,10 @@ class TextClassification:
         return predictions
 
     def serve(self, outputs: tf.Tensor, labels: Sequence[str]) -> dict[str, tf.Tensor]:
-        """Returns `label` (string, `(batch,)`), `probabilities` (float32) and `classes` (string), `(batch, num_classes)`.
+        """Returns `label`, string of shape `(batch,)`, and for every class `probabilities`, float32, and `classes`.
 
-        The classes are repeated for each row because TF Serving's row format wants every output to have the batch axis.
+        The latter two have the shape `(batch, num_classes)`. The classes are repeated for each row because TF Serving's
+        row format wants every output to have the batch axis.
         """
         import tensorflow as tf
 

@@ -44,7 +44,7 @@ def build_model(backbone: TextBackbone, head_name: str, config: FitConfig, num_o
     """
     if backbone.causal and config.pooling == "first":
         raise ConfigError(
-            f"pooling='first' reads a token that sees no other in {backbone.preset!r}, which is causal; use pooling='mean'."
+            f"{backbone.preset!r} is causal: its first token sees no other, so pooling='first' is useless; use 'mean'."
         )
     backbone.model.trainable = config.freeze != "backbone"
     spec = HeadSpec(config, num_outputs)
@@ -60,6 +60,10 @@ def build_model(backbone: TextBackbone, head_name: str, config: FitConfig, num_o
 
 def check_trainable(built: BuiltModel, config: FitConfig) -> int:
     """Checks that exactly the stated variables are trainable, before the model is compiled.
+
+    Args:
+        built: The model.
+        config: The run's options.
 
     Returns:
         The number of trainable parameters.

@@ -39,6 +39,10 @@ class ShowProgress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Advances the bar, and stops a run that has gone astray.
 
+        Args:
+            batch: Number of the step in its epoch.
+            logs: Running figures of the epoch.
+
         Raises:
             TrainingError: When the loss is not finite.
         """

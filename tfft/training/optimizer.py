@@ -19,8 +19,8 @@ _UNDECAYED = {"bias", "gamma", "beta", "scale"}
 class DenseAdamW(keras.optimizers.AdamW):
     """Keras' AdamW with embedding gradients made dense first.
 
-    A token that occurs twice in a batch gives two rows of a sparse gradient. Keras squares them one by one before adding
-    them up, and takes the norm for clipping over the rows too; both differ from the gradient of the loss.
+    A token that occurs twice in a batch gives two rows of a sparse gradient. Keras squares them one by one before
+    adding them up, and takes the norm for clipping over the rows too; both differ from the gradient of the loss.
     """
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
@@ -29,6 +29,9 @@ class DenseAdamW(keras.optimizers.AdamW):
         Args:
             grads: One gradient a variable, dense or sparse.
             trainable_variables: The variables; those of `build` when None.
+
+        Returns:
+            The iteration count.
         """
         dense = [tf.convert_to_tensor(grad) if isinstance(grad, tf.IndexedSlices) else grad for grad in grads]
         return super().apply(dense, trainable_variables)

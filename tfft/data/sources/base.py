@@ -48,7 +48,13 @@ sources: Registry[Source] = Registry("data source", "tfft.data.sources")
 
 
 def existing_file(path: Path) -> Path:
-    """Returns `path` when it is a readable file with something in it.
+    """Checks that a path is a file with something in it.
+
+    Args:
+        path: The path.
+
+    Returns:
+        The path.
 
     Raises:
         DataError: When it is missing, a directory, or empty.
@@ -66,7 +72,15 @@ def existing_file(path: Path) -> Path:
 
 
 def select_columns(available: Sequence[str], wanted: Sequence[str], where: str) -> list[int]:
-    """Returns the positions of the wanted columns.
+    """Finds the wanted columns.
+
+    Args:
+        available: Names of the columns there are.
+        wanted: Names of the columns needed.
+        where: Name of the source, for messages.
+
+    Returns:
+        The position of each wanted column.
 
     Raises:
         DataError: When one is missing; names the nearest.

@@ -33,6 +33,12 @@ class DelimitedFile:
     def read(self, request: ReadRequest) -> pd.DataFrame:
         """Reads the requested columns.
 
+        Args:
+            request: What to read.
+
+        Returns:
+            A table of strings with row numbers as index.
+
         Raises:
             DataError: When the file is missing, empty, not decodable, ragged or lacks a column.
         """
@@ -50,7 +56,7 @@ class DelimitedFile:
                 if len(row) != len(header):
                     raise DataError(
                         f"{path}, row {number}: {len(row)} fields, but the header has {len(header)}. "
-                        "Put fields that hold the delimiter or a newline in double quotes."
+                        "Put fields that hold the delimiter, a newline or a carriage return in double quotes."
                     )
                 for name, position in zip(request.columns, positions, strict=True):
                     wanted[name].append(row[position])

@@ -20,6 +20,12 @@ class InMemory:
     def read(self, request: ReadRequest) -> pd.DataFrame:
         """Takes the requested columns; the caller's object is not changed.
 
+        Args:
+            request: What to read.
+
+        Returns:
+            A table of strings with row numbers as index.
+
         Raises:
             DataError: When there are no rows, a column is missing, or lengths differ.
         """

@@ -23,6 +23,12 @@ class JsonLinesFile:
     def read(self, request: ReadRequest) -> pd.DataFrame:
         """Reads the requested keys; a key that a row lacks is null there.
 
+        Args:
+            request: What to read.
+
+        Returns:
+            A table of strings with row numbers as index.
+
         Raises:
             DataError: When the file is missing, empty, not decodable, or a line is not a JSON object.
         """

