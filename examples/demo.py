@@ -53,11 +53,15 @@ def main(folder: Path) -> None:
     version = model.export(folder / "saved_model")
     print("\nThree sentences through the SavedModel, in a fresh process without tfft:")
     serve = Path(__file__).with_name("ask_saved_model.py")
-    subprocess.run([sys.executable, str(serve), str(version), *SENTENCES], check=True)
+    command = [sys.executable, str(serve), str(version), *SENTENCES]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stdout if done.returncode == 0 else done.stderr)
 
     accuracy = {name: metrics.scalars()["accuracy"] for name, metrics in model.report.compared().items()}
     print(f"\nAccuracy on the test split: {', '.join(f'{name} {value:.3f}' for name, value in accuracy.items())}")
     print(f"{time.monotonic() - started:.0f} seconds")
+    if done.returncode != 0:
+        sys.exit("The SavedModel did not answer.")
     if accuracy["after fine-tuning"] <= accuracy["TF-IDF + logistic regression"]:
         sys.exit("The fine-tuned model does not beat TF-IDF.")
 

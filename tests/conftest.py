@@ -13,7 +13,10 @@ import pytest
 
 from tfft.console import Console
 
-WORDS = "the a film plot cast music ending script was is wonderful moving funny brilliant charming dull awful boring weak silly"
+WORDS = (
+    "the a film plot cast music ending script was is "
+    "wonderful moving funny brilliant charming dull awful boring weak silly"
+)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import re
 import typing
 from collections.abc import Mapping
@@ -98,6 +99,14 @@ class FitConfig:
         Raises:
             ConfigError: With one line for each mistake.
         """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, os.PathLike):
+                object.__setattr__(self, field.name, os.fspath(value))
+        if isinstance(self.class_weights, dict):  # YAML reads the label 1 as a number
+            object.__setattr__(
+                self, "class_weights", {str(label): weight for label, weight in self.class_weights.items()}
+            )
         problems = _type_problems(dataclasses.asdict(self))
         if not problems:
             problems = self._contradictions()

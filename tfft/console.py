@@ -17,6 +17,8 @@ from rich.text import Text
 SECONDS_BETWEEN_LINES = 10.0
 #: Work that takes less (seconds) leaves no line.
 SHORTEST_SHOWN = 2.0
+#: Columns of a table in a file, a pipe or a notebook.
+WIDTH_WITHOUT_TERMINAL = 120
 
 
 class _Rate(ProgressColumn):
@@ -106,12 +108,14 @@ class Console:
 
 def show(*items: RenderableType) -> None:
     """Prints results (text or rich tables) to standard output."""
-    out = RichConsole(file=sys.stdout, highlight=False, soft_wrap=True)
+    # A file or a pipe has no width of its own; a table must not be squeezed into 80 columns there.
+    width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
+    out = RichConsole(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
     for item in items:
         out.print(item, markup=False) if isinstance(item, str) else out.print(item)
 
 
-def as_text(items: Sequence[RenderableType], *, width: int = 100) -> str:
+def as_text(items: Sequence[RenderableType], *, width: int = WIDTH_WITHOUT_TERMINAL) -> str:
     """Returns rich renderables as plain text."""
     out = RichConsole(width=width, color_system=None, force_terminal=False, highlight=False)
     with out.capture() as captured:

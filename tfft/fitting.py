@@ -130,6 +130,7 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
         data=data.record,
         held_out=data.examples[judged].texts[:HELD_OUT_ROWS],
         plan={
+            "preset": backbone.preset,
             "device": plan.device,
             "jit_compile": plan.jit_compile,
             "widths": list(widths),
@@ -172,6 +173,7 @@ def tokenize(
             f"sequence_length is {config.sequence_length}, but {backbone.preset!r} takes at most {limit} tokens."
         )
     encoder = backbone.encoder(config.sequence_length)
+    console.say(f"rows of up to {encoder.sequence_length} tokens")
     caches = {
         name: encode_texts(examples.texts, encoder, console, what=name) for name, examples in data.examples.items()
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -71,10 +72,19 @@ class SavedModelExporter:
         """
         if directory.exists() and not directory.is_dir():
             raise ExportError(f"{directory} is a file; choose a directory for the model's versions.")
+        is_new = not directory.exists()
+        try:
+            return self._export(exportable, directory.absolute(), console)
+        finally:
+            if is_new:
+                with contextlib.suppress(OSError):  # when the export failed, the base directory is empty
+                    directory.rmdir()
+
+    def _export(self, exportable: Exportable, directory: Path, console: Console) -> Path:
         module = ServingModule(
             exportable.model, exportable.encoder, lambda outputs: exportable.task.serve(outputs, exportable.labels)
         )
-        with temporary_sibling(directory.absolute() / "version") as folder:
+        with temporary_sibling(directory / "version") as folder:
             console.say("export: writing the SavedModel")
             try:
                 tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
@@ -85,7 +95,7 @@ class SavedModelExporter:
             (extra / "tfft.json").write_text(json.dumps(exportable.metadata, indent=1) + "\n", "utf-8")
             console.say("export: reloading it in a fresh process and comparing it with predict")
             difference = verify(folder, exportable)
-            version = _claim(folder, directory.absolute())
+            version = _claim(folder, directory)
         console.say(f"export: {version} agrees with predict (largest difference {difference:.1e})")
         return version
 

@@ -1,0 +1,74 @@
+"""Every snippet of the documents runs: Python as it stands, shell commands, the config file."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, opinions: pd.DataFrame) -> Path:
+    """A folder as the README assumes it: reviews.csv and more.csv, and the commands on the path."""
+    table = opinions.rename(columns={"label": "sentiment"}).replace({"good": "positive", "bad": "negative"})
+    table.to_csv(tmp_path / "reviews.csv", index=False)
+    table.to_csv(tmp_path / "more.csv", index=False)
+    for block in blocks("yaml"):
+        (tmp_path / "config.yaml").write_text(block)
+    return tmp_path
+
+
+def run(command: list[str], cwd: Path) -> str:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def test_the_readme_has_the_snippets_that_are_tested() -> None:
+    assert len(blocks("python")) == 1
+    assert len(blocks("sh")) == 1
+    assert len(blocks("yaml")) == 1
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_snippet_runs(code: str, folder: Path) -> None:
+    out = run([sys.executable, "-c", code], folder)
+    assert "after fine-tuning" in out
+    assert (folder / "saved_models" / "reviews" / "1" / "saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize("script", blocks("sh"))
+def test_shell_snippet_runs(script: str, folder: Path) -> None:
+    out = run(["bash", "-euo", "pipefail", "-c", script], folder)
+    assert '"label": ' in out
+    assert "runs/from-config" in (folder / "config.yaml").read_text()
+    assert (folder / "runs" / "from-config" / "run.json").is_file()
+
+
+def test_the_make_targets_in_the_documents_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"):
+        for target in re.findall(
+            r"`make ([a-z-]+)`|^\$ make ([a-z-]+)", (ROOT / name).read_text("utf-8"), re.MULTILINE
+        ):
+            assert re.search(rf"^{''.join(target)}:", makefile, re.MULTILINE), f"{name}: make {''.join(target)}"
+
+
+def test_the_links_in_the_documents_lead_somewhere() -> None:
+    for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "saved_models/README.md"):
+        page = ROOT / name
+        for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text("utf-8")):
+            assert (page.parent / link).exists(), f"{name}: {link}"

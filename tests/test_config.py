@@ -1,0 +1,275 @@
+"""The options: strict types, all mistakes at once, and the same values from Python, YAML and a shell."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from tfft.config import FitConfig, option_names, parse_option, read_config_file
+from tfft.core.errors import ConfigError
+
+#: A value other than the default for every option.
+OTHER: dict[str, Any] = {
+    "data": "reviews.csv",
+    "task": "text_classification",
+    "preset": "bert_tiny_en_uncased",
+    "output_dir": "runs/a",
+    "overwrite": True,
+    "text_column": "review",
+    "label_column": "stars",
+    "encoding": "latin-1",
+    "invalid_rows": "drop",
+    "validation_data": "validation.csv",
+    "test_data": "test.csv",
+    "validation_fraction": 0.25,
+    "test_fraction": 0.0,
+    "sequence_length": 64,
+    "num_buckets": 3,
+    "freeze": "backbone",
+    "pooling": "first",
+    "dropout": 0.0,
+    "epochs": 7,
+    "batch_size": 5,
+    "learning_rate": 2e-3,
+    "schedule": "cosine",
+    "warmup_fraction": 0.5,
+    "weight_decay": 0.0,
+    "clip_norm": None,
+    "label_smoothing": 0.2,
+    "class_weights": {"pos": 2.0, "neg": 1.0},
+    "monitor": "val_macro_f1",
+    "patience": 2,
+    "baselines": False,
+    "seed": 42,
+    "jit_compile": True,
+}
+
+
+def problems(**options: Any) -> list[str]:
+    """Returns the lines of the error that the options give."""
+    with pytest.raises(ConfigError) as caught:
+        FitConfig.from_mapping(options)
+    return str(caught.value).splitlines()
+
+
+def test_unknown_names_and_bad_values_are_reported_at_once() -> None:
+    found = problems(task=3, epochs="3", batch_size=0, freeze="head", epoch=2, lerning_rate=1.0)
+    assert len(found) == 6
+    for line, (start, *rest) in zip(
+        sorted(found),
+        [
+            ("The option batch_size should be", "received 0."),
+            ("The option epochs should be", "integer", "received '3'."),
+            ("The option freeze should be", "'none' or 'backbone'", "received 'head'."),
+            ("The option task should be", "string", "received 3."),
+            ("Unknown option 'epoch'.", "Did you mean 'epochs'?"),
+            ("Unknown option 'lerning_rate'.", "Did you mean 'learning_rate'?"),
+        ],
+        strict=True,
+    ):
+        assert line.startswith(start)
+        assert all(part in line for part in rest), line
+
+
+def test_all_contradictions_are_reported_at_once_with_unknown_names() -> None:
+    found = problems(
+        text_column="a", label_column="a", validation_fraction=0.6, test_fraction=0.4, overwrite=True, sede=1
+    )
+    words = ["task is missing", "must differ", "must be below 1", "overwrite needs output_dir", "Did you mean 'seed'?"]
+    assert len(found) == len(words)
+    assert all(any(word in line for line in found) for word in words)
+
+
+def test_contradictions_are_reported_together_with_wrong_types() -> None:
+    found = problems(epochs="3", text_column="a", label_column="a")
+    assert len(found) == 3
+    assert all(any(word in line for line in found) for word in ("epochs", "task is missing", "must differ"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"patience": 2, "validation_fraction": 0.0}, "patience needs a validation split"),
+        ({"test_fraction": 0.0, "validation_fraction": 0.0}, "Neither a validation nor a test split"),
+        ({"overwrite": True}, "overwrite needs output_dir"),
+        ({"text_column": "label"}, "text_column and label_column are both 'label'"),
+        ({"validation_fraction": 0.5, "test_fraction": 0.5}, "nothing is left to train on"),
+    ],
+)
+def test_contradiction_is_named(options: dict[str, Any], words: str) -> None:
+    (line,) = problems(task="text_classification", **options)
+    assert words in line
+
+
+@pytest.mark.parametrize("file", ["validation_data", "test_data"])
+def test_a_file_stands_for_the_fraction_of_its_split(file: str) -> None:
+    options = {"validation_fraction": 0.0, "test_fraction": 0.0, file: "held_out.csv"}
+    assert FitConfig.from_mapping({"task": "t", **options}).has_validation == (file == "validation_data")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", "3"),
+        ("epochs", True),
+        ("epochs", 2.0),
+        ("epochs", None),
+        ("learning_rate", "1e-4"),
+        ("learning_rate", True),
+        ("learning_rate", 0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("validation_fraction", 1.0),
+        ("dropout", -0.1),
+        ("baselines", 1),
+        ("baselines", "true"),
+        ("text_column", 1),
+        ("freeze", "Backbone"),
+        ("class_weights", "equal"),
+        ("class_weights", {"pos": -1.0}),
+        ("class_weights", {"pos": float("inf")}),
+        ("jit_compile", "on"),
+        ("jit_compile", 1),
+        ("sequence_length", 2),
+        ("seed", -1),
+        ("seed", 2**31),
+    ],
+)
+def test_value_of_the_wrong_type_or_range_is_refused_and_shown(name: str, value: Any) -> None:
+    (line,) = problems(**{"task": "text_classification", name: value})
+    assert line.startswith(f"The option {name} should be ")
+    assert line.endswith(f"; received {value!r}.")
+
+
+@pytest.mark.parametrize("value", [pd.DataFrame({"text": ["a", "b"]}), (letter for letter in "ab")])
+def test_any_object_in_the_wrong_place_gives_one_line(value: object) -> None:
+    (line,) = problems(task="text_classification", validation_data=value)
+    assert line.startswith("The option validation_data should be ")
+
+
+def test_integers_stand_for_floats() -> None:
+    config = FitConfig(task="t", learning_rate=1, class_weights={"pos": 2}, validation_fraction=0)
+    assert (config.learning_rate, config.class_weights, config.has_validation) == (1, {"pos": 2}, False)
+
+
+def test_every_option_survives_a_round_trip_through_plain_data() -> None:
+    assert sorted(OTHER) == sorted(option_names())
+    defaults = {field.name: field.default for field in dataclasses.fields(FitConfig)}
+    assert all(OTHER[name] != defaults[name] for name in OTHER)
+    config = FitConfig.from_mapping(OTHER)
+    assert config.to_dict() == OTHER
+    assert FitConfig.from_mapping(config.to_dict()) == config != FitConfig(task="text_classification")
+
+
+def test_plain_data_is_a_copy() -> None:
+    config = FitConfig.from_mapping(OTHER)
+    config.to_dict()["class_weights"]["pos"] = 99.0
+    assert config.class_weights == {"pos": 2.0, "neg": 1.0}
+
+
+def test_every_option_survives_a_config_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(OTHER), "utf-8")
+    assert read_config_file(str(file)) == OTHER
+
+
+def test_config_is_frozen() -> None:
+    config = FitConfig(task="t")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.epochs = 5  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        FitConfig("data.csv")  # type: ignore[misc]
+
+
+def test_every_option_explains_itself() -> None:
+    helps = [field.metadata["help"] for field in dataclasses.fields(FitConfig)]
+    assert all(text.endswith(".") and len(text) > 20 for text in helps)
+    assert len(set(helps)) == len(helps)
+
+
+@pytest.mark.parametrize(
+    ("options", "rate"),
+    [({}, 5e-5), ({"freeze": "backbone"}, 1e-3), ({"freeze": "backbone", "learning_rate": 0.5}, 0.5)],
+)
+def test_peak_learning_rate_depends_on_what_is_frozen(options: dict[str, Any], rate: float) -> None:
+    assert FitConfig(task="t", **options).peak_learning_rate == rate
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("epochs", "2", 2),
+        ("learning_rate", "1e-4", 1e-4),
+        ("learning_rate", "3", 3.0),
+        ("learning_rate", "null", None),
+        ("class_weights", "{pos: 2, neg: 1e-1}", {"pos": 2, "neg": 0.1}),
+        ("class_weights", "balanced", "balanced"),
+        ("jit_compile", "true", True),
+        ("jit_compile", "false", False),
+        ("jit_compile", "auto", "auto"),
+        ("baselines", "no", False),
+        ("preset", "null", None),
+        ("preset", "hf://google/bert", "hf://google/bert"),
+        ("text_column", "1", "1"),
+        ("text_column", "1e5", "1e5"),
+        ("text_column", "yes", "yes"),
+        ("text_column", "null", "null"),
+        ("text_column", "a: b", "a: b"),
+        ("text_column", "[a", "[a"),
+        ("text_column", "review #1", "review #1"),
+        ("output_dir", "#1", "#1"),
+        ("output_dir", "2024-01-02", "2024-01-02"),
+        ("output_dir", "2024-13-45", "2024-13-45"),
+    ],
+)
+def test_shell_text_becomes_the_value_that_fits_the_option(name: str, text: str, value: Any) -> None:
+    found = parse_option(name, text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("text", ["three", "2.5", "0x_", "{a: b}"])
+def test_shell_text_that_fits_nothing_is_refused_by_the_config(text: str) -> None:
+    (line,) = problems(task="t", epochs=parse_option("epochs", text))
+    assert line.startswith("The option epochs should be a valid integer; received ")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"epochs: [1", "is not valid YAML"),
+        (b"\xff\xfe\x00", "is not valid YAML"),
+        (b"output_dir: 2024-13-45", "is not valid YAML"),
+        (b"- epochs\n- 3\n", "holds no mapping"),
+        (b"", "holds no mapping"),
+        (b"just text", "holds no mapping"),
+    ],
+)
+def test_config_file_that_is_no_mapping_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=words) as caught:
+        read_config_file(str(file))
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_config_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml cannot be read: No such file"):
+        read_config_file(str(tmp_path / "none.yaml"))
+
+
+def test_config_file_is_read_as_people_write_it(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("\ufefflearning_rate: 1e-4\nweight_decay: 1.5E-2\nencoding: 1e-4x\n1: x\n", "utf-8")
+    assert read_config_file(str(file)) == {
+        "learning_rate": 0.0001,
+        "weight_decay": 0.015,
+        "encoding": "1e-4x",
+        "1": "x",
+    }

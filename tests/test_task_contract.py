@@ -1,0 +1,134 @@
+"""What every task promises: run over the registry, so that a new task file is tested by being there."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tfft
+from tfft.tasks.base import tasks
+
+TASKS = tasks.names()
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def trained(request: pytest.FixtureRequest, tiny_preset: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A tiny model of each task, trained on the task's own sample data and saved."""
+    data = tasks.get(request.param).sample_data()
+    directory = tmp_path_factory.mktemp(request.param) / "run"
+    return tfft.fit(
+        data,
+        task=request.param,
+        preset=tiny_preset,
+        epochs=2,
+        learning_rate=0.01,
+        output_dir=str(directory),
+        quiet=True,
+    )
+
+
+def texts_of(model: Any) -> list[str]:
+    return [str(text) for text in tasks.get(model.config.task).sample_data()[model.config.text_column][:7]]
+
+
+def test_the_report_compares_before_after_and_baselines(trained: Any) -> None:
+    contestants = trained.report.compared()
+    assert list(contestants)[-2:] == ["before fine-tuning", "after fine-tuning"]
+    assert len(contestants) > 2
+    assert {"loss", "accuracy"} <= set(trained.report.after.scalars())
+    assert all(name in str(trained.report) for name in trained.report.after.scalars())
+
+
+def test_the_report_survives_as_plain_data(trained: Any) -> None:
+    task = tasks.get(trained.config.task)
+    assert task.restore_metrics(trained.report.after.to_dict()) == trained.report.after
+
+
+def test_training_lowers_the_loss(trained: Any) -> None:
+    assert trained.history["loss"][-1] < trained.history["loss"][0]
+
+
+def test_predictions_follow_the_order_of_the_texts(trained: Any) -> None:
+    texts = texts_of(trained)
+    outputs = trained.outputs(texts)
+    np.testing.assert_allclose(trained.outputs(texts[::-1])[::-1], outputs, atol=1e-5)
+    np.testing.assert_allclose(trained.outputs(texts, batch_size=2), outputs, atol=1e-5)
+    assert len(trained.predict(texts)) == len(texts)
+
+
+def test_loading_gives_the_same_outputs_to_the_bit(trained: Any) -> None:
+    loaded = tfft.load(trained.config.output_dir, quiet=True)
+    np.testing.assert_array_equal(loaded.outputs(texts_of(trained)), trained.outputs(texts_of(trained)))
+    assert loaded.config == trained.config
+    assert loaded.history == trained.history
+    assert str(loaded.report) == str(trained.report)
+
+
+def test_the_export_answers_as_predict_does(trained: Any, tmp_path: Path) -> None:
+    version = trained.export(tmp_path / "model")
+    assert version == tmp_path / "model" / "1"
+    code = (
+        "import json, sys, numpy as np, tensorflow as tf, tensorflow_text\n"
+        "served = tf.saved_model.load(sys.argv[1]).signatures['serving_default'](text=tf.constant(sys.argv[2:]))\n"
+        "plain = lambda value: [item.decode() for item in value.ravel()] if value.dtype == object else value.tolist()\n"
+        "print(json.dumps({name: plain(value.numpy()) for name, value in served.items()}))"
+    )
+    texts = texts_of(trained)
+    command = [sys.executable, "-c", code, str(version), *texts]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    answers = pd.io.json.ujson_loads(done.stdout.splitlines()[-1])
+    expected = trained.task.served_outputs(trained.predict(texts))
+    assert set(answers) == set(expected)
+    for name, values in expected.items():
+        if values.dtype == object:
+            assert answers[name] == values.ravel().tolist()
+        else:
+            np.testing.assert_allclose(answers[name], values, atol=1e-5)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_missing_column_is_named(task: str, quiet: Any) -> None:
+    data = tasks.get(task).sample_data()
+    for column in tasks.get(task).columns(tfft.FitConfig(task=task), labelled=True):
+        renamed = data.rename(columns={column: f"{column}_x"})
+        with pytest.raises(tfft.DataError, match=f"no column '{column}'. Did you mean '{column}_x'"):
+            tfft.fit(renamed, task=task, quiet=True)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_null_cells_fail_with_their_rows(task: str) -> None:
+    data = tasks.get(task).sample_data()
+    column = tfft.FitConfig(task=task).text_column
+    data.loc[[3, 5], column] = None
+    with pytest.raises(tfft.DataError, match=f"2 with null {column} \\(rows 4, 6\\)"):
+        tfft.fit(data, task=task, quiet=True)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_importing_a_task_does_not_import_tensorflow(task: str) -> None:
+    code = f"import sys; from tfft.tasks.base import tasks; tasks.get({task!r}); print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_users_own_task_can_be_registered(trained: Any, tiny_preset: str) -> None:
+    class Shouting(type(trained.task)):  # type: ignore[misc]
+        """Text classification whose predictions are in capitals."""
+
+        def decode(self, outputs: np.ndarray, labels: Any) -> list[Any]:
+            """Returns predictions in capitals."""
+            return [dataclasses.replace(item, label=item.label.upper()) for item in super().decode(outputs, labels)]
+
+    if "shouting" not in tasks:
+        tasks.register("shouting")(Shouting())
+    model = tfft.fit(
+        tasks.get("shouting").sample_data(), task="shouting", preset=tiny_preset, epochs=1, baselines=False, quiet=True
+    )
+    assert model.predict(["the film was moving"])[0].label in {"GOOD", "BAD"}
