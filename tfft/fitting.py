@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfft.backbones.base import TextBackbone
 from tfft.backbones.keras_hub import load_text_backbone
@@ -68,7 +67,7 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
     started = time.monotonic()
     # Initialisation and dropout draw from these; data order has generators of its own.
     keras.utils.set_random_seed(config.seed)
-    tf.config.experimental.enable_op_determinism()
+    plan.apply()
     task = tasks.get(str(config.task))
     for line in plan.lines():
         console.say(line)

@@ -26,7 +26,28 @@ class ExecutionPlan:
 
     def lines(self) -> list[str]:
         """Returns the plan as lines for the log."""
-        return [f"device: {self.device}", f"XLA: {'on' if self.jit_compile else 'off'} ({self.reason})"]
+        repeatable = "yes" if self.deterministic else "not promised with XLA; jit_compile=False promises it"
+        return [
+            f"device: {self.device}",
+            f"XLA: {'on' if self.jit_compile else 'off'} ({self.reason})",
+            f"same seed, same weights to the bit: {repeatable}",
+        ]
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether TensorFlow's deterministic kernels are used: Keras refuses XLA with them."""
+        return not self.jit_compile
+
+    def apply(self) -> None:
+        """Switches TensorFlow's deterministic kernels on or off, for the whole process."""
+        if self.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        else:
+            # Has no public name; Keras asks the same module whether it may use XLA. Needed when an earlier run of this
+            # process was deterministic.
+            from tensorflow.python.framework import config as framework_config
+
+            framework_config.disable_op_determinism()
 
 
 def resolve(jit_compile: Literal["auto"] | bool) -> ExecutionPlan:

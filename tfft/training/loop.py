@@ -10,6 +10,7 @@ import numpy as np
 
 from tfft.config import FitConfig
 from tfft.console import Console
+from tfft.core.errors import ConfigError
 from tfft.data.pipeline import Gather, training_dataset
 from tfft.distribute.plan import ExecutionPlan
 from tfft.metrics.base import Metrics
@@ -76,11 +77,14 @@ def train(
         History, best epoch and number of steps. With validation, the model has the weights of the best epoch.
 
     Raises:
+        ConfigError: When XLA was asked for and the model does not support it.
         TrainingError: When the loss is not finite.
     """
     steps = -(-len(data.targets) // config.batch_size)
     optimizer = build_optimizer(config, steps * config.epochs, model.trainable_variables)
     model.compile(optimizer=optimizer, loss=loss, jit_compile=plan.jit_compile)
+    if model.jit_compile != plan.jit_compile:  # Keras only warns
+        raise ConfigError("Keras switched XLA off: a layer of this model does not support it. Use jit_compile=False.")
     dataset = training_dataset(
         data.gather,
         data.targets,
