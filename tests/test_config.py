@@ -157,6 +157,15 @@ def test_integers_stand_for_floats() -> None:
     assert (config.learning_rate, config.class_weights, config.has_validation) == (1, {"pos": 2}, False)
 
 
+def test_paths_and_numeric_labels_become_text() -> None:
+    config = FitConfig(task="t", output_dir=Path("runs/a"), class_weights={0: 1.0, 1: 2.5})  # type: ignore[dict-item]
+    assert config.output_dir == str(Path("runs/a"))
+    assert config.class_weights == {"0": 1.0, "1": 2.5}
+    assert FitConfig(task="t", class_weights=parse_option("class_weights", "{0: 1, 1: 2.5}")) == FitConfig(
+        task="t", class_weights=config.class_weights
+    )
+
+
 def test_every_option_survives_a_round_trip_through_plain_data() -> None:
     assert sorted(OTHER) == sorted(option_names())
     defaults = {field.name: field.default for field in dataclasses.fields(FitConfig)}

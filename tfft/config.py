@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
 import re
+import textwrap
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -16,6 +18,14 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from tfft.core.errors import ConfigError, unknown_name
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Name = Annotated[str, Field(min_length=1)]
+
+#: Longest piece of a wrong value that a message repeats.
+MOST_CHARACTERS = 80
+#: A text that is valid wherever any text is.
+_ANY_NAME = "any name"
+#: How a shell says None.
+_NULL = {"null", "~"}
 
 
 def _option(default: Any, description: str) -> Any:
@@ -34,23 +44,23 @@ class FitConfig:
         32
     """
 
-    data: str | None = _option(None, "Training data: a file. In-memory data is described here, not stored.")
-    task: str | None = _option(None, "What to learn, for instance text_classification. Required.")
-    preset: str | None = _option(
+    data: Name | None = _option(None, "Training data: a file. In-memory data is described here, not stored.")
+    task: Name | None = _option(None, "What to learn, for instance text_classification. Required.")
+    preset: Name | None = _option(
         None, "Pretrained backbone: a KerasHub preset, handle or directory, or a name that tfft knows."
     )
-    output_dir: str | None = _option(None, "Run directory to create. None keeps the model in memory only.")
+    output_dir: Name | None = _option(None, "Run directory to create. None keeps the model in memory only.")
     overwrite: bool = _option(False, "Replace output_dir when it exists; the old one stays until the new one is whole.")
 
-    text_column: str = _option("text", "Column that holds the text.")
-    label_column: str = _option("label", "Column that holds the label.")
-    encoding: str = _option("utf-8", "Character encoding of text files.")
+    text_column: Name = _option("text", "Column that holds the text.")
+    label_column: Name = _option("label", "Column that holds the label.")
+    encoding: Name = _option("utf-8", "Character encoding of text files.")
     invalid_rows: Literal["fail", "drop"] = _option(
         "fail", "What to do with rows whose text or label is null or blank: fail, or drop and count them."
     )
 
-    validation_data: str | None = _option(None, "Validation split as a file of its own, instead of a fraction.")
-    test_data: str | None = _option(None, "Test split as a file of its own, instead of a fraction.")
+    validation_data: Name | None = _option(None, "Validation split as a file of its own, instead of a fraction.")
+    test_data: Name | None = _option(None, "Test split as a file of its own, instead of a fraction.")
     validation_fraction: Fraction = _option(0.1, "Share of the rows for validation, stratified by label.")
     test_fraction: Fraction = _option(0.1, "Share of the rows for the test split, stratified by label.")
 
@@ -107,27 +117,56 @@ class FitConfig:
             object.__setattr__(
                 self, "class_weights", {str(label): weight for label, weight in self.class_weights.items()}
             )
-        problems = _type_problems(dataclasses.asdict(self))
-        if not problems:
-            problems = self._contradictions()
+        wrong = _type_problems({name: getattr(self, name) for name in option_names()})
+        problems = [*wrong.values(), *self._contradictions(set(wrong))]
         if problems:
             raise ConfigError("\n".join(problems))
 
-    def _contradictions(self) -> list[str]:
-        problems = []
-        if self.task is None:
-            problems.append("The option task is missing; pass for instance task='text_classification'.")
-        if self.text_column == self.label_column:
-            problems.append(f"text_column and label_column are both {self.text_column!r}; they must differ.")
-        if self.validation_fraction + self.test_fraction >= 1.0:
-            problems.append("validation_fraction + test_fraction must be below 1, or nothing is left to train on.")
-        if self.patience is not None and not self.has_validation:
-            problems.append("patience needs a validation split; set validation_fraction or validation_data.")
-        if not self.has_validation and not (self.test_data or self.test_fraction):
-            problems.append("Neither a validation nor a test split is left; set one of the fractions above 0.")
-        if self.overwrite and self.output_dir is None:
-            problems.append("overwrite needs output_dir.")
-        return problems
+    def _contradictions(self, wrong: set[str]) -> list[str]:
+        """Checks the rules between options, as far as the options they look at are of the right type."""
+        rules: list[tuple[set[str], Callable[[], bool], str]] = [
+            (
+                {"task"},
+                lambda: self.task is None,
+                "The option task is missing; pass for instance task='text_classification'.",
+            ),
+            (
+                {"text_column", "label_column"},
+                lambda: self.text_column == self.label_column,
+                f"text_column and label_column are both {self.text_column!r}; they must differ.",
+            ),
+            (
+                {"validation_fraction", "test_fraction", "validation_data", "test_data"},
+                lambda: self.validation_share + self.test_share >= 1.0,
+                "validation_fraction + test_fraction must be below 1, or nothing is left to train on.",
+            ),
+            (
+                {"patience", "validation_fraction", "validation_data"},
+                lambda: self.patience is not None and not self.has_validation,
+                "patience needs a validation split; set validation_fraction or validation_data.",
+            ),
+            (
+                {"validation_fraction", "test_fraction", "validation_data", "test_data"},
+                lambda: not self.has_validation and self.test_data is None and not self.test_fraction,
+                "Neither a validation nor a test split is left; set one of the fractions above 0.",
+            ),
+            (
+                {"overwrite", "output_dir"},
+                lambda: self.overwrite and self.output_dir is None,
+                "overwrite needs output_dir.",
+            ),
+        ]
+        return [message for fields, broken, message in rules if not fields & wrong and broken()]
+
+    @property
+    def validation_share(self) -> float:
+        """The share of the rows that goes to validation: none when validation has a file of its own."""
+        return 0.0 if self.validation_data is not None else self.validation_fraction
+
+    @property
+    def test_share(self) -> float:
+        """The share of the rows that goes to the test split: none when it has a file of its own."""
+        return 0.0 if self.test_data is not None else self.test_fraction
 
     @property
     def has_validation(self) -> bool:
@@ -175,27 +214,36 @@ def option_names() -> list[str]:
     return [field.name for field in dataclasses.fields(FitConfig)]
 
 
-def _type_problems(values: Mapping[str, Any]) -> list[str]:
-    problems = []
+def _type_problems(values: Mapping[str, Any]) -> dict[str, str]:
+    problems = {}
     for name, adapter in _adapters().items():
         try:
             adapter.validate_python(values[name])
         except ValidationError as error:
             # A union reports one error for each member: the value matched none of them.
             reasons = dict.fromkeys(detail["msg"].removeprefix("Input should be ") for detail in error.errors())
-            problems.append(f"The option {name} should be {' or '.join(reasons)}; received {values[name]!r}.")
+            received = textwrap.shorten(repr(values[name]), MOST_CHARACTERS, placeholder=" ...")
+            problems[name] = f"The option {name} should be {' or '.join(reasons)}; received {received}."
     return problems
 
 
 @functools.cache
 def _adapters() -> dict[str, TypeAdapter[Any]]:
     hints = typing.get_type_hints(FitConfig, include_extras=True)
-    strict = ConfigDict(strict=True)
+    strict = ConfigDict(strict=True, allow_inf_nan=False)
     return {name: TypeAdapter(hints[name], config=strict) for name in option_names()}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e-4 is a number, which YAML 1.1 takes for a string."""
+    """YAML as people write it: 1e-4 is a number, which YAML 1.1 takes for a string; a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Builds a mapping, and refuses a key that stands twice."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -216,14 +264,21 @@ def parse_option(name: str, text: str) -> Any:
     adapter = _adapters()[name]
     try:
         value = yaml.load(text, _Loader)  # noqa: S506  a safe loader
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: an impossible date
         value = text
-    for candidate in (value, text):
-        try:
-            return adapter.validate_python(candidate)
-        except ValidationError:
-            continue
-    return value
+    # Names and paths are taken to the letter ("1", "#2", "yes"), but for null.
+    takes_text = text not in _NULL and _fitting(adapter, [_ANY_NAME])
+    fitting = _fitting(adapter, [text, value] if takes_text else [value, text])
+    return fitting[0] if fitting else value
+
+
+def _fitting(adapter: TypeAdapter[Any], candidates: list[Any]) -> list[Any]:
+    """Returns the candidates that fit a type, as values of it."""
+    found = []
+    for candidate in candidates:
+        with contextlib.suppress(ValidationError):
+            found.append(adapter.validate_python(candidate))
+    return found
 
 
 def read_config_file(path: str) -> dict[str, Any]:
@@ -243,7 +298,7 @@ def read_config_file(path: str) -> dict[str, Any]:
             options = yaml.load(stream, _Loader)  # noqa: S506  a safe loader
     except OSError as error:
         raise ConfigError(f"The config file {path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bad bytes, or an impossible date
         reason = " ".join(str(error).split())
         raise ConfigError(f"The config file {path} is not valid YAML: {reason}.") from None
     if not isinstance(options, dict):

@@ -44,7 +44,7 @@ class Console:
             stream: Where lines and progress go; standard error when None.
         """
         self.quiet = quiet
-        self._rich = RichConsole(file=stream or sys.stderr, highlight=False, quiet=quiet, soft_wrap=True)
+        self._rich = RichConsole(file=stream or sys.stderr, highlight=False, emoji=False, quiet=quiet, soft_wrap=True)
 
     def say(self, line: str) -> None:
         """Prints one line."""
@@ -71,12 +71,12 @@ class Console:
 
     def _bar(self, description: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
             TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=self._rich) as progress:
             task = progress.add_task(description, total=total, unit=unit, note="")
@@ -90,7 +90,7 @@ class Console:
             nonlocal done, last, latest_note
             done, latest_note = done + count, note
             now = time.monotonic()
-            if now - last >= SECONDS_BETWEEN_LINES and done < total:
+            if now - last >= SECONDS_BETWEEN_LINES and 0 < done < total:
                 last = now
                 rate = done / (now - start)
                 self.say(
@@ -110,14 +110,14 @@ def show(*items: RenderableType) -> None:
     """Prints results (text or rich tables) to standard output."""
     # A file or a pipe has no width of its own; a table must not be squeezed into 80 columns there.
     width = None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL
-    out = RichConsole(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
+    out = RichConsole(file=sys.stdout, highlight=False, emoji=False, soft_wrap=True, width=width)
     for item in items:
         out.print(item, markup=False) if isinstance(item, str) else out.print(item)
 
 
 def as_text(items: Sequence[RenderableType], *, width: int = WIDTH_WITHOUT_TERMINAL) -> str:
     """Returns rich renderables as plain text."""
-    out = RichConsole(width=width, color_system=None, force_terminal=False, highlight=False)
+    out = RichConsole(width=width, color_system=None, force_terminal=False, highlight=False, emoji=False)
     with out.capture() as captured:
         for item in items:
             out.print(item)

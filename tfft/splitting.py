@@ -10,7 +10,6 @@ import numpy as np
 
 from tfft.config import FitConfig
 from tfft.console import Console
-from tfft.core.errors import DataError
 from tfft.data.read import describe, fingerprint, read_table
 from tfft.data.schema import TextExamples
 from tfft.data.splits import TEST, TRAIN, VALIDATION, stratified_split
@@ -78,8 +77,8 @@ def split_data(config: FitConfig, source: Any, console: Console) -> SplitData:
     parts = stratified_split(
         whole.texts,
         whole.labels,
-        validation_fraction=0.0 if config.validation_data else config.validation_fraction,
-        test_fraction=0.0 if config.test_data else config.test_fraction,
+        validation_fraction=config.validation_share,
+        test_fraction=config.test_share,
         seed=config.seed,
     )
     examples = {TRAIN: whole.take(parts[TRAIN])}
@@ -94,6 +93,4 @@ def split_data(config: FitConfig, source: Any, console: Console) -> SplitData:
     console.say("splits: " + ", ".join(f"{name} {size:,} rows" for name, size in sizes.items()))
     rows = {name: split.rows.tolist() for name, split in examples.items() if name != TRAIN}
     record = {"sources": fingerprints, "dropped": dropped, "sizes": sizes, "rows": rows}
-    if not sizes[TRAIN]:
-        raise DataError(f"{whole.where}: no rows are left to train on.")
     return SplitData(examples, targets, labels, record)

@@ -90,7 +90,7 @@ def atomic_directory(target: Path, *, overwrite: bool = False) -> Iterator[Path]
     Raises:
         ArtifactError: When `target` is in the way or writing fails.
     """
-    target = target.absolute()
+    target = target.resolve()  # through a symbolic link, the directory behind it is replaced
     check_target(target, overwrite=overwrite)
     with temporary_sibling(target) as folder:
         yield folder

@@ -45,7 +45,10 @@ def open_text(path: Path, encoding: str, console: Console) -> Iterator[io.TextIO
         ConfigError: When there is no such encoding.
     """
     try:
-        name = codecs.lookup(encoding).name
+        found = codecs.lookup(encoding)
+        if not found._is_text_encoding:  # such as hex or rot13
+            raise LookupError
+        name = found.name
     except LookupError:
         raise ConfigError(
             f"Unknown encoding {encoding!r}. Use a name that Python knows, for instance 'utf-8', 'latin-1' or 'cp1252'."
@@ -73,9 +76,13 @@ def decode_error(path: Path, encoding: str, count_rows: Callable[[str, Path], in
     try:
         content.decode(encoding)
     except UnicodeDecodeError as error:
-        row = count_rows(content[: error.start].decode(encoding), path)
+        # A letter stands for the byte, so that the row it begins counts too.
+        row = count_rows(content[: error.start].decode(encoding) + "x", path)
+        where = f"row {row}" if row else "header"
         return DataError(
-            f"{path}, row {row}: byte 0x{content[error.start]:02x} at offset {error.start} is not valid {encoding}. "
+            f"{path}, {where}: byte 0x{content[error.start]:02x} at offset {error.start} is not valid {encoding}. "
             "Pass the file's real encoding (encoding='latin-1', encoding='cp1252'), or convert the file to UTF-8."
         )
-    return DataError(f"{path} changed while it was read; try again.")
+    except UnicodeError as error:
+        return DataError(f"{path} is not {encoding}: {error}. Pass the file's real encoding.")
+    return DataError(f"{path} is not {encoding}, or changed while it was read. Pass the file's real encoding.")

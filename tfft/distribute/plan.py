@@ -71,7 +71,7 @@ def resolve(jit_compile: Literal["auto"] | bool) -> ExecutionPlan:
         return ExecutionPlan(device, jit_compile, f"jit_compile={jit_compile} was asked for")
     if gpus:
         return ExecutionPlan(device, True, "one GPU, and few batch widths to compile")
-    return ExecutionPlan(device, False, "on a CPU it gains nothing and takes about 40 s for each batch width")
+    return ExecutionPlan(device, False, "on a CPU it gains nothing, and compiles every batch width anew")
 
 
 def _cores() -> int:

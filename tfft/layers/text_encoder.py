@@ -53,6 +53,8 @@ class TextEncoder(tf.Module):
             Token ids, a ragged int32 of shape `(batch, None)`, and the length in tokens that each row would have
             without truncation, int32 of shape `(batch,)`.
         """
+        # TensorFlow Text ends a string at a NUL; BERT's own tokenizer drops the character.
+        texts = tf.strings.regex_replace(texts, r"\x00", "")
         tokens = tf.cast(self.tokenizer(texts), tf.int32)
         special = len(self.start_ids) + len(self.end_ids)
         full_lengths = tf.cast(tokens.row_lengths(), tf.int32) + special

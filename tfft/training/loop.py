@@ -105,6 +105,8 @@ def train(
             restore_best_weights=True,
         )
         callbacks += [Validate(validate, console), stopping]
+    else:
+        console.say("no validation split: the weights of the last epoch are kept")
     fitted = model.fit(
         dataset, epochs=config.epochs, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0
     )

@@ -59,14 +59,19 @@ def existing_file(path: Path) -> Path:
     Raises:
         DataError: When it is missing, a directory, or empty.
     """
-    if not path.exists():
+    try:
+        with path.open("rb") as stream:
+            empty = not stream.read(1)
+    except FileNotFoundError:
         beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         match = nearest(path.name, beside)
         hint = f" Did you mean {path.parent / match}?" if match else ""
-        raise DataError(f"The file {path} does not exist.{hint}")
-    if not path.is_file():
-        raise DataError(f"{path} is a directory; pass a file.")
-    if path.stat().st_size == 0:
+        raise DataError(f"The file {path} does not exist.{hint}") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a directory; pass a file.") from None
+    except OSError as error:
+        raise DataError(f"The file {path} cannot be read: {error.strerror}.") from None
+    if empty:
         raise DataError(f"The file {path} is empty.")
     return path
 

@@ -50,16 +50,16 @@ class DelimitedFile:
             positions = select_columns(header, request.columns, str(path))
             number = 0
             for row in rows:
-                if not row:
-                    continue  # a blank line between records
+                if not row and len(header) > 1:
+                    continue  # a blank line between records; with one column it is a record, and a blank one
                 number += 1
-                if len(row) != len(header):
+                if len(row or [""]) != len(header):
                     raise DataError(
                         f"{path}, row {number}: {len(row)} fields, but the header has {len(header)}. "
                         "Put fields that hold the delimiter, a newline or a carriage return in double quotes."
                     )
                 for name, position in zip(request.columns, positions, strict=True):
-                    wanted[name].append(row[position])
+                    wanted[name].append(row[position] if row else "")
         if number == 0:
             raise DataError(f"{path} has a header but no rows.")
         return numbered(wanted)
@@ -67,7 +67,7 @@ class DelimitedFile:
 
 def _records(stream: io.TextIOBase, path: Path, encoding: str) -> Iterator[list[str]]:
     """Yields records; turns what can go wrong into a `DataError` with the row."""
-    csv.field_size_limit(_LONGEST_FIELD)
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
     reader = csv.reader(stream, delimiter=_DELIMITERS[path.suffix.lower()], strict=True)
     number = -1
     while True:
@@ -77,7 +77,7 @@ def _records(stream: io.TextIOBase, path: Path, encoding: str) -> Iterator[list[
             if number < 0:
                 raise DataError(f"The file {path} is empty.") from None
             return
-        except UnicodeDecodeError:
+        except UnicodeError:
             raise decode_error(path, encoding, _count_records) from None
         except csv.Error as error:
             raise DataError(f"{path}, row {number + 1} (line {reader.line_num}): not valid CSV: {error}.") from None

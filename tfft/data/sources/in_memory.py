@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from tfft.core.errors import DataError
+from tfft.core.errors import DataError, row_list
 from tfft.data.sources.base import ReadRequest, as_strings, numbered, select_columns, sources
 
 
@@ -43,14 +43,25 @@ def _table(source: Any, columns: list[str]) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame):
         return source
     try:
-        if isinstance(source, list) and source and isinstance(source[0], (tuple, list)):
+        if isinstance(source, dict):
+            lengths = {str(name): len(values) for name, values in source.items()}
+            if len(set(lengths.values())) > 1:  # pandas would pad a Series with null
+                raise ValueError(f"its columns have different lengths: {lengths}")
+        elif source and isinstance(source[0], (tuple, list)):
+            odd = [row for row, item in enumerate(source, 1) if _width(item) != len(columns)]
+            if odd:
+                raise ValueError(f"each row should be a tuple of {len(columns)}, unlike {row_list(odd)}")
             return pd.DataFrame(source, columns=columns)
         return pd.DataFrame(source)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise DataError(
             f"The data cannot be read as a table with the columns {columns}: {error}. "
             "Pass a DataFrame, a dict of equally long lists, a list of dicts, or a list of tuples in that order."
         ) from None
+
+
+def _width(item: Any) -> int:
+    return len(item) if isinstance(item, (tuple, list)) else -1
 
 
 sources.register("in_memory")(InMemory())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ class JsonLinesFile:
                     record = _record(line, path, number)
                     keys.update(dict.fromkeys(record))
                     for name in request.columns:
-                        wanted[name].append(record.get(name))
-        except UnicodeDecodeError:
+                        wanted[name].append(_cell(record.get(name), name, path, number))
+        except UnicodeError:
             raise decode_error(path, request.encoding, _count_lines) from None
         if number == 0:
             raise DataError(f"{path} has no rows.")
@@ -57,16 +58,23 @@ class JsonLinesFile:
 def _record(line: str, path: Path, number: int) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}, row {number}: not valid JSON: {error}.") from None
     if not isinstance(record, dict):
         raise DataError(f'{path}, row {number}: expected an object like {{"text": ...}}, got {type(record).__name__}.')
     return record
 
 
+def _cell(value: Any, name: str, path: Path, number: int) -> Any:
+    if isinstance(value, (dict, list)):
+        kind = "an object" if isinstance(value, dict) else "a list"
+        raise DataError(f"{path}, row {number}: {name!r} is {kind}; it should be a string, a number or null.")
+    return json.dumps(value) if isinstance(value, bool) else value  # true stays true, as in other formats
+
+
 def _count_lines(text: str, path: Path) -> int:
     del path
-    return sum(1 for line in text.splitlines() if line.strip()) + text.endswith("\n")
+    return sum(1 for line in io.StringIO(text, newline="") if line.strip())
 
 
 sources.register("json_lines")(JsonLinesFile())
