@@ -118,7 +118,7 @@ def test_taking_positions_keeps_the_row_numbers_of_the_source() -> None:
         (["b", "a", "c", "a"], ["a", "b", "c"]),
         (["10", "9", "x"], ["10", "9", "x"]),
         (["1", "1.0", "0"], ["0", "1", "1.0"]),
-        (["10", "nan", "9"], ["9", "10", "nan"]),
+        (["10", "nan", "9"], ["10", "9", "nan"]),
     ],
 )
 def test_vocabulary_is_in_numeric_or_else_alphabetical_order(labels: list[str], expected: list[str]) -> None:

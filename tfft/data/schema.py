@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -118,10 +119,14 @@ def label_vocabulary(examples: TextExamples) -> list[str]:
             f"{examples.where}: every row has the label {labels[0]!r}; a classifier needs at least two classes. "
             "Is label_column the right column?"
         )
+    return sorted(labels, key=float) if all(map(_is_number, labels)) else labels
+
+
+def _is_number(label: str) -> bool:
     try:
-        return sorted(labels, key=float)
+        return math.isfinite(float(label))
     except ValueError:
-        return labels
+        return False
 
 
 def label_numbers(examples: TextExamples, classes: Sequence[str]) -> np.ndarray:
