@@ -83,7 +83,9 @@ class FitConfig:
         None, "Peak learning rate. None: 5e-5, or 1e-3 when the backbone is frozen."
     )
     schedule: Literal["linear", "cosine", "constant"] = _option("linear", "Shape of the decay after the warm-up.")
-    warmup_fraction: Fraction = _option(0.1, "Share of all steps in which the learning rate rises linearly from zero.")
+    warmup_fraction: Fraction = _option(
+        0.1, "Share of all steps in which the learning rate rises linearly to its peak."
+    )
     weight_decay: Annotated[float, Field(ge=0.0)] = _option(
         0.01, "Decoupled weight decay (AdamW); never on biases and normalisation."
     )

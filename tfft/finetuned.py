@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tfft.backbones.base import TextBackbone
 from tfft.backbones.keras_hub import load_saved_text_backbone, save_text_backbone
 from tfft.config import FitConfig
 from tfft.console import Console
-from tfft.core.errors import ArtifactError, DataError
+from tfft.core.errors import ArtifactError, ConfigError, DataError
 from tfft.data.pipeline import token_gather
 from tfft.data.read import describe, read_table
 from tfft.data.schema import TextExamples
@@ -115,9 +115,14 @@ class FineTunedModel:
 
         Raises:
             DataError: When `texts` is not a list of strings.
+            ConfigError: When `batch_size` is below 1.
         """
         if isinstance(texts, (str, bytes)):
             raise DataError("predict takes a list of texts; received one string. Write predict([text]).")
+        if not isinstance(texts, Iterable):
+            raise DataError(f"predict takes a list of texts; received a {type(texts).__name__}.")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size should be at least 1; received {batch_size}.")
         texts = list(texts)
         wrong = [place for place, text in enumerate(texts) if not isinstance(text, str)]
         if wrong:

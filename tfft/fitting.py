@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ from tfft.backbones.keras_hub import load_text_backbone
 from tfft.backbones.packaged import DEFAULT_TEXT_PRESET
 from tfft.config import FitConfig
 from tfft.console import Console
-from tfft.core.errors import ConfigError
+from tfft.core.errors import ConfigError, TrainingError
 from tfft.data.bucketing import choose_widths, padded_tokens
 from tfft.data.pipeline import Gather, array_gather, token_gather
 from tfft.data.splits import TRAIN, VALIDATION
@@ -89,14 +89,17 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
     )
     widths = choose_widths(caches[TRAIN].lengths, config.num_buckets)
     real, padded = int(caches[TRAIN].lengths.sum()), padded_tokens(caches[TRAIN].lengths, widths)
-    console.say(
-        f"batch widths: {', '.join(map(str, widths))} tokens; padding is {1 - real / padded:.1%} of the training tokens"
-    )
+    console.say(f"batch widths: {', '.join(map(str, widths))} tokens, of which {1 - real / padded:.1%} are padding")
     runner = ForwardRunner(model)
 
     def figures(name: str, what: str) -> Metrics:
         split = splits[name]
         outputs = runner.outputs(split.gather, split.lengths, batch_size=config.batch_size, console=console, what=what)
+        if not np.isfinite(outputs).all():
+            raise TrainingError(
+                f"The model's outputs on the {name} split are not finite: training has diverged. Lower learning_rate or "
+                "raise warmup_fraction. Nothing has been written."
+            )
         return task.metrics(outputs, split.targets, data.labels)
 
     judged = data.report_split
@@ -107,7 +110,7 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
         TrainingData(
             training.gather,
             training.targets,
-            task.sample_weights(training.targets, data.labels, config),
+            data.weights,
             training.lengths,
             widths,
         ),
@@ -127,7 +130,7 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
         history=result.history,
         best_epoch=result.best_epoch,
         data=data.record,
-        held_out=data.examples[judged].texts[:HELD_OUT_ROWS],
+        held_out=_spread(data.examples[judged].texts, HELD_OUT_ROWS),
         plan={
             "preset": backbone.preset,
             "device": plan.device,
@@ -147,6 +150,12 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
         report=Report(data.report_title, len(data.targets[judged]), baselines, before, after),
         console=console,
     )
+
+
+def _spread(texts: Sequence[str], count: int) -> list[str]:
+    """Takes texts evenly, so that data sorted by label gives texts of every label."""
+    places = np.linspace(0, len(texts) - 1, min(count, len(texts))).round().astype(int)
+    return [texts[place] for place in places]
 
 
 def tokenize(

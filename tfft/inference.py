@@ -25,7 +25,8 @@ class ForwardRunner:
         self._names = list(model.input) if isinstance(model.input, dict) else None
         # One trace for every batch size and width.
         specs = tf.nest.map_structure(lambda item: tf.TensorSpec([None, *item.shape[1:]], item.dtype), model.input)
-        self._forward = tf.function(lambda inputs: model(inputs, training=False), input_signature=[specs])
+        forward = tf.function(lambda inputs: model(inputs, training=False))
+        self._forward = forward.get_concrete_function(specs)
 
     def outputs(
         self, gather: Gather, lengths: np.ndarray, *, batch_size: int, console: Console, what: str

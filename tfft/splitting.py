@@ -23,12 +23,14 @@ class SplitData:
     Attributes:
         examples: Name of the split to its examples: "train", and "validation" and "test" as far as there are.
         targets: Name of the split to what the loss compares with.
+        weights: Weight of each training row in the loss, float32 of shape `(rows,)`.
         labels: The label vocabulary.
         record: Fingerprints, sizes and dropped rows, as plain data.
     """
 
     examples: Mapping[str, TextExamples]
     targets: Mapping[str, np.ndarray]
+    weights: np.ndarray
     labels: list[str]
     record: dict[str, Any]
 
@@ -60,6 +62,7 @@ def split_data(config: FitConfig, source: Any, console: Console) -> SplitData:
 
     Raises:
         DataError: When the data cannot be read or used.
+        ConfigError: When class_weights names a label that does not exist.
     """
     task = tasks.get(str(config.task))
     fingerprints: dict[str, Any] = {}
@@ -93,4 +96,5 @@ def split_data(config: FitConfig, source: Any, console: Console) -> SplitData:
     console.say("splits: " + ", ".join(f"{name} {size:,} rows" for name, size in sizes.items()))
     rows = {name: split.rows.tolist() for name, split in examples.items() if name != TRAIN}
     record = {"sources": fingerprints, "dropped": dropped, "sizes": sizes, "rows": rows}
-    return SplitData(examples, targets, labels, record)
+    weights = task.sample_weights(targets[TRAIN], labels, config)
+    return SplitData(examples, targets, weights, labels, record)

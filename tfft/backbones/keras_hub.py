@@ -46,7 +46,7 @@ def load_text_backbone(preset: str | None) -> TextBackbone:
             f"BERT, RoBERTa, DistilBERT, DeBERTa or {DEFAULT_TEXT_PRESET!r}."
         )
     try:
-        tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(location, **_tokenizer_options(location))
+        tokenizer = _load_tokenizer(location)
     except Exception as error:
         raise _load_error(preset, error) from error
     return _text_backbone(preset, model, tokenizer)
@@ -141,7 +141,11 @@ def _resolve(preset: str) -> str:
     config = directory / "config.json"
     if not config.is_file():
         raise PresetError(f"{directory} is no preset: it has no config.json.")
-    if "model_type" in json.loads(config.read_text("utf-8")) and not any(directory.glob("*.safetensors")):
+    try:
+        settings = json.loads(config.read_text("utf-8"))
+    except ValueError as error:
+        raise PresetError(f"{directory} is no preset: its config.json is not valid JSON: {error}.") from None
+    if "model_type" in settings and not any(directory.glob("*.safetensors")):
         raise PresetError(
             f"{directory} is a Hugging Face directory without safetensors weights. Pickled weights (pytorch_model.bin) "
             "are not loaded, since they can run code; convert them with save_pretrained(safe_serialization=True)."
@@ -149,14 +153,28 @@ def _resolve(preset: str) -> str:
     return preset
 
 
-def _tokenizer_options(location: str) -> dict[str, Any]:
-    """Hugging Face strips accents where it lowercases, unless told otherwise; KerasHub's converter forgets that."""
+def _load_tokenizer(location: str) -> Any:
+    """Loads a tokenizer; Hugging Face strips accents where it lowercases, which KerasHub's converter forgets."""
+    tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(location)
+    if isinstance(tokenizer, keras_hub.tokenizers.WordPieceTokenizer) and not tokenizer.strip_accents:
+        options = _hugging_face_tokenizer_config(location)
+        strips = options.get("strip_accents")
+        if options.get("do_lower_case") if strips is None else strips:
+            return keras_hub.tokenizers.Tokenizer.from_preset(location, strip_accents=True)
+    return tokenizer
+
+
+def _hugging_face_tokenizer_config(location: str) -> dict[str, Any]:
     file = Path(location) / "tokenizer_config.json"
-    if not file.is_file():
-        return {}
-    options = json.loads(file.read_text("utf-8"))
-    strips = options.get("strip_accents")
-    return {"strip_accents": True} if (options.get("do_lower_case") if strips is None else strips) else {}
+    if location.startswith("hf://"):
+        import huggingface_hub
+
+        try:
+            file = Path(huggingface_hub.hf_hub_download(location.removeprefix("hf://"), "tokenizer_config.json"))
+        except OSError:  # a preset in KerasHub's own format has no such file
+            return {}
+    options = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return options if isinstance(options, dict) else {}
 
 
 def _load_error(preset: str, error: Exception) -> PresetError:

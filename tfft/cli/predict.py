@@ -46,6 +46,8 @@ def predict(
     predictions = model.predict(texts, batch_size=batch_size)
     lines = [
         json.dumps({"text": text, **dataclasses.asdict(prediction)}, ensure_ascii=False)
+        .encode(errors="replace")
+        .decode()
         for text, prediction in zip(texts, predictions, strict=True)
     ]
     if output is not None:

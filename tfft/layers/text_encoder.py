@@ -40,9 +40,9 @@ class TextEncoder(tf.Module):
         self.end_ids = tuple(end_ids)
         self.pad_id = pad_id
         self.sequence_length = sequence_length
+        # Always in a graph: run eagerly, KerasHub tokenizers fall back to pure Python, which is slower by far.
+        self._graph = tf.function(self._encode).get_concrete_function(tf.TensorSpec([None], tf.string))
 
-    # Always in a graph: run eagerly, KerasHub tokenizers fall back to pure Python, which is slower by far.
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def encode(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
         """Encodes texts.
 
@@ -53,6 +53,10 @@ class TextEncoder(tf.Module):
             Token ids, a ragged int32 of shape `(batch, None)`, and the length in tokens that each row would have
             without truncation, int32 of shape `(batch,)`.
         """
+        ids, full_lengths = self._graph(texts)
+        return ids, full_lengths
+
+    def _encode(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
         # TensorFlow Text ends a string at a NUL; BERT's own tokenizer drops the character.
         texts = tf.strings.regex_replace(texts, r"\x00", "")
         tokens = tf.cast(self.tokenizer(texts), tf.int32)

@@ -130,7 +130,11 @@ def versions() -> dict[str, str]:
 
 
 def _write_json(path: Path, document: Any) -> None:
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    try:
+        content = json.dumps(document, indent=1, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a surrogate pair, from a JSON escape in the data
+        content = json.dumps(document, indent=1).encode()
+    path.write_bytes(content + b"\n")
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

@@ -51,8 +51,8 @@ class ShowProgress(keras.callbacks.Callback):
             self._close()
             step = int(self.model.optimizer.iterations)
             raise TrainingError(
-                f"The training loss became {loss} at step {step}. Lower learning_rate, raise warmup_fraction or lower "
-                "clip_norm. No weights have been written."
+                f"The training loss became {loss} at step {step}. Lower learning_rate, raise warmup_fraction or set "
+                "a smaller clip_norm. Nothing has been written."
             )
         if self._advance is not None:
             self._advance(1, note=f"loss {loss:.4f}")

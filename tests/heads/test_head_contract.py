@@ -1,0 +1,91 @@
+"""What every registered head has to do, whatever its task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tfft.config import FitConfig
+from tfft.heads.base import HeadSpec, heads
+
+NAMES = heads.names()
+HIDDEN, OUTPUTS = 8, 3
+
+
+def spec(**options: Any) -> HeadSpec:
+    return HeadSpec(FitConfig(task="text_classification", **options), OUTPUTS)
+
+
+def models(name: str, head_spec: HeadSpec) -> tuple[keras.Model, keras.Model]:
+    """From token features and mask to pooled features, and from the same to outputs."""
+    head = heads.get(name)
+    features = keras.Input((None, HIDDEN), dtype=keras.config.dtype_policy().compute_dtype)
+    mask = keras.Input((None,), dtype="int32")
+    pooled = head.pool(features, mask, head_spec)
+    return keras.Model([features, mask], pooled), keras.Model([features, mask], head.build(pooled, head_spec))
+
+
+def batch(dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:
+    features = np.random.default_rng(3).normal(size=(4, 6, HIDDEN)).astype(dtype)
+    mask = (np.arange(6) < np.array([[6], [3], [1], [4]])).astype(np.int32)
+    return features, mask
+
+
+@pytest.fixture
+def mixed_float16() -> Iterator[None]:
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+def test_there_are_heads() -> None:
+    assert NAMES
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_are_float32_and_end_in_one_axis_of_outputs(name: str, pooling: str) -> None:
+    _, model = models(name, spec(pooling=pooling))
+    assert (model.output.dtype, model.output.shape[0], model.output.shape[-1]) == ("float32", None, OUTPUTS)
+    assert model(list(batch())).shape[0] == 4
+
+
+@pytest.mark.usefixtures("mixed_float16")
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_stay_float32_under_mixed_precision(name: str) -> None:
+    _, model = models(name, spec())
+    outputs = np.asarray(model(list(batch("float16"))))
+    assert outputs.dtype == np.float32
+    assert np.isfinite(outputs).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_stands_in_the_padding_does_not_change_the_outputs(name: str) -> None:
+    _, model = models(name, spec())
+    features, mask = batch()
+    soiled = np.where(mask[..., None] == 1, features, np.float32(1e4))
+    clean = np.asarray(model([features, mask]))
+    np.testing.assert_array_equal(model([soiled, mask]), clean)
+    assert np.abs(clean).max() > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_trainable_layers_belong_to_build(name: str) -> None:
+    pool, model = models(name, spec())
+    assert not pool.variables
+    assert model.trainable_variables
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dropout_acts_in_training_only(name: str) -> None:
+    keras.utils.set_random_seed(0)
+    _, model = models(name, spec(dropout=0.9))
+    inputs = list(batch())
+    still = np.asarray(model(inputs, training=False))
+    np.testing.assert_array_equal(model(inputs, training=False), still)
+    assert not np.allclose(model(inputs, training=True), still)

@@ -1,0 +1,297 @@
+"""No option is decoration: changing any field of FitConfig changes something that can be seen.
+
+A short baseline run is shared; each check changes one field and looks at weights, history, splits, files or errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tfft
+from tfft.config import FitConfig
+from tfft.console import Console
+from tfft.core.errors import ArtifactError, ConfigError, DataError, PresetError
+from tfft.splitting import SplitData, split_data
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """The baseline and the means to vary it.
+
+    Attributes:
+        table: The data: 50 rows of unlike length, 30 of them good.
+        options: The options of the baseline.
+        baseline: The run with these options.
+        digest: Gives the SHA-256 of all weights.
+        folder: An empty directory.
+    """
+
+    table: pd.DataFrame
+    options: dict[str, Any]
+    baseline: tfft.FineTunedModel
+    digest: Callable[[Any], str]
+    folder: Path
+
+    def fit(self, **changed: Any) -> tfft.FineTunedModel:
+        return tfft.fit(self.table, quiet=True, **{**self.options, **changed})
+
+    def weights(self, model: tfft.FineTunedModel) -> str:
+        return self.digest(model.keras_model)
+
+    def split(self, source: Any = None, **changed: Any) -> SplitData:
+        config = FitConfig(**{**self.options, **changed})
+        return split_data(config, self.table if source is None else source, Console(quiet=True))
+
+    def file(self, name: str, table: pd.DataFrame, encoding: str = "utf-8") -> str:
+        table.to_csv(self.folder / name, index=False, encoding=encoding)
+        return str(self.folder / name)
+
+
+@pytest.fixture(scope="module")
+def table(opinions: pd.DataFrame) -> pd.DataFrame:
+    short = opinions.head(50)
+    texts = [" and ".join([text] * (1 + place % 4)) for place, text in enumerate(short["text"])]
+    return pd.DataFrame({"text": texts, "label": short["label"].tolist()})
+
+
+@pytest.fixture(scope="module")
+def baseline_options(tiny_preset: str) -> dict[str, Any]:
+    return {
+        "task": "text_classification",
+        "preset": tiny_preset,
+        "freeze": "backbone",
+        "epochs": 1,
+        "batch_size": 10,
+        "learning_rate": 1.0,
+        "warmup_fraction": 0.25,
+        "validation_fraction": 0.0,
+        "baselines": False,
+    }
+
+
+@pytest.fixture(scope="module")
+def baseline(table: pd.DataFrame, baseline_options: dict[str, Any]) -> tfft.FineTunedModel:
+    return tfft.fit(table, quiet=True, **baseline_options)
+
+
+@pytest.fixture
+def bench(
+    table: pd.DataFrame, baseline_options: dict[str, Any], baseline: tfft.FineTunedModel, digest: Any, tmp_path: Path
+) -> Bench:
+    return Bench(table, baseline_options, baseline, digest, tmp_path)
+
+
+#: Options whose change must show in the trained weights.
+IN_THE_WEIGHTS = {
+    "pooling": "first",
+    "dropout": 0.5,
+    "learning_rate": 0.5,
+    "schedule": "cosine",
+    "warmup_fraction": 0.5,
+    "weight_decay": 0.2,
+    "clip_norm": 0.05,
+    "label_smoothing": 0.2,
+    "class_weights": "balanced",
+    "seed": 1,
+}
+Check = Callable[[Bench], None]
+#: Options whose change must show elsewhere.
+ELSEWHERE: dict[str, Check] = {}
+
+
+def shows_in(name: str) -> Callable[[Check], Check]:
+    """Registers the check of an option."""
+
+    def add(check: Check) -> Check:
+        ELSEWHERE[name] = check
+        return check
+
+    return add
+
+
+@shows_in("data")
+def _names_the_file_that_is_read(bench: Bench) -> None:
+    with pytest.raises(DataError, match=r"absent\.csv"):
+        tfft.fit(**bench.options, data=str(bench.folder / "absent.csv"))
+
+
+@shows_in("task")
+def _an_unknown_task_is_refused(bench: Bench) -> None:
+    with pytest.raises(ConfigError, match="text_clasification"):
+        bench.fit(task="text_clasification")
+
+
+@shows_in("preset")
+def _an_unknown_preset_is_refused(bench: Bench) -> None:
+    with pytest.raises(PresetError, match="no_such_preset"):
+        bench.fit(preset="no_such_preset")
+
+
+@shows_in("output_dir")
+def _a_run_directory_is_written(bench: Bench) -> None:
+    model = bench.fit(output_dir=str(bench.folder / "run"))
+    loaded = tfft.load(bench.folder / "run", quiet=True)
+    assert bench.weights(loaded) == bench.weights(model)
+
+
+@shows_in("overwrite")
+def _an_occupied_directory_is_refused_or_not(bench: Bench) -> None:
+    bench.file("occupied.csv", bench.table)
+    with pytest.raises(ArtifactError):
+        bench.fit(output_dir=str(bench.folder))
+    with pytest.raises(PresetError):  # it got past the check of the directory
+        bench.fit(output_dir=str(bench.folder), overwrite=True, preset="no_such_preset")
+
+
+@shows_in("text_column")
+def _texts_come_from_the_column(bench: Bench) -> None:
+    renamed = bench.table.rename(columns={"text": "body"}).assign(text="constant")
+    assert set(bench.split(renamed).examples["train"].texts) == {"constant"}
+    assert set(bench.split(renamed, text_column="body").examples["train"].texts) <= set(bench.table["text"])
+
+
+@shows_in("label_column")
+def _labels_come_from_the_column(bench: Bench) -> None:
+    other = bench.table.assign(stars=np.arange(50) % 2)
+    assert bench.split(other, label_column="stars").labels == ["0", "1"]
+    assert bench.split(other).labels == ["bad", "good"]
+
+
+@shows_in("encoding")
+def _files_are_decoded_with_it(bench: Bench) -> None:
+    path = bench.file("latin.csv", bench.table.assign(text=bench.table["text"] + " café"), encoding="latin-1")
+    assert all(text.endswith("café") for text in bench.split(path, encoding="latin-1").examples["train"].texts)
+    with pytest.raises(DataError, match="not valid utf-8"):
+        bench.split(path)
+
+
+@shows_in("invalid_rows")
+def _blank_rows_fail_or_are_dropped(bench: Bench) -> None:
+    holed = bench.table.copy()
+    holed.loc[4, "text"] = " "
+    with pytest.raises(DataError, match="row 5"):
+        bench.split(holed)
+    assert bench.split(holed, invalid_rows="drop").record["dropped"]["train"] == {"blank text": [5]}
+
+
+@shows_in("validation_data")
+def _validation_rows_come_from_the_file(bench: Bench) -> None:
+    path = bench.file("validation.csv", pd.DataFrame({"text": ["other", "rows"], "label": ["bad", "good"]}))
+    assert bench.split(validation_data=path).examples["validation"].texts == ["other", "rows"]
+
+
+@shows_in("test_data")
+def _test_rows_come_from_the_file(bench: Bench) -> None:
+    path = bench.file("test.csv", pd.DataFrame({"text": ["other", "rows"], "label": ["bad", "good"]}))
+    assert bench.split(test_data=path).examples["test"].texts == ["other", "rows"]
+
+
+@shows_in("validation_fraction")
+def _the_validation_split_has_its_share(bench: Bench) -> None:
+    sizes = [bench.split(validation_fraction=share).record["sizes"].get("validation", 0) for share in (0.0, 0.1, 0.4)]
+    assert sizes == [0, 5, 20]
+
+
+@shows_in("test_fraction")
+def _the_test_split_has_its_share(bench: Bench) -> None:
+    sizes = [
+        bench.split(test_fraction=share, validation_fraction=0.2).record["sizes"].get("test", 0)
+        for share in (0.0, 0.1, 0.4)
+    ]
+    assert sizes == [0, 5, 20]
+
+
+@shows_in("seed")
+def _the_seed_chooses_the_splits(bench: Bench) -> None:
+    assert bench.split(seed=1).examples["test"].texts != bench.split().examples["test"].texts
+
+
+@shows_in("num_buckets")
+def _widths_are_as_many(bench: Bench) -> None:
+    assert len(bench.baseline.record.plan["widths"]) == 4
+    assert len(bench.fit(num_buckets=2).record.plan["widths"]) == 2
+
+
+@shows_in("sequence_length")
+def _rows_are_cut_to_it(bench: Bench) -> None:
+    shorter = bench.fit(sequence_length=8)
+    assert max(bench.baseline.record.plan["widths"]) > 8 == max(shorter.record.plan["widths"])
+    assert bench.weights(shorter) != bench.weights(bench.baseline)
+
+
+@shows_in("freeze")
+def _the_backbone_changes(bench: Bench) -> None:
+    def embeddings(model: tfft.FineTunedModel) -> np.ndarray:
+        return next(np.asarray(item) for item in model.keras_model.weights if "token_embedding" in item.path)
+
+    thawed = bench.fit(freeze="none")
+    assert not np.array_equal(embeddings(thawed), embeddings(bench.baseline))
+
+
+@shows_in("epochs")
+def _the_history_is_as_long(bench: Bench) -> None:
+    assert (len(bench.baseline.history["loss"]), len(bench.fit(epochs=3).history["loss"])) == (1, 3)
+
+
+@shows_in("batch_size")
+def _there_are_as_many_steps(bench: Bench) -> None:
+    larger = bench.fit(batch_size=20)
+    assert (bench.baseline.record.plan["steps"], larger.record.plan["steps"]) == (5, 3)
+    assert bench.weights(larger) != bench.weights(bench.baseline)
+
+
+@shows_in("monitor")
+def _another_epoch_is_the_best(bench: Bench) -> None:
+    def best(figures: list[float], pick: Callable[[list[float]], float]) -> int:
+        return figures.index(pick(figures)) + 1
+
+    model = bench.fit(monitor="val_accuracy", epochs=4, validation_fraction=0.1)
+    by_loss, by_accuracy = best(model.history["val_loss"], min), best(model.history["val_accuracy"], max)
+    assert by_loss != by_accuracy, "the run must tell the two figures apart"
+    assert model.record.best_epoch == by_accuracy
+
+
+@shows_in("patience")
+def _training_stops_early(bench: Bench) -> None:
+    model = bench.fit(patience=2, epochs=30, learning_rate=2.0, schedule="constant", validation_fraction=0.1)
+    assert len(model.history["loss"]) == model.record.best_epoch + 2 < 30
+    assert model.record.plan["steps"] == 4 * len(model.history["loss"])
+
+
+@shows_in("baselines")
+def _the_report_has_them(bench: Bench) -> None:
+    assert not bench.baseline.report.baselines
+    assert len(bench.fit(baselines=True).report.baselines) == 2
+
+
+@shows_in("jit_compile")
+def _the_training_step_is_compiled(bench: Bench) -> None:
+    assert bench.baseline.record.plan["jit_compile"] is False
+    compiled = bench.fit(jit_compile=True)
+    assert compiled.record.plan["jit_compile"] is True
+    assert compiled._built.head.jit_compile is True, "Keras was asked for XLA, and did not refuse"
+
+
+def test_every_option_is_checked() -> None:
+    assert {*IN_THE_WEIGHTS, *ELSEWHERE} == {field.name for field in dataclasses.fields(FitConfig)}
+
+
+def test_what_is_not_changed_changes_nothing(bench: Bench) -> None:
+    assert bench.weights(bench.fit()) == bench.weights(bench.baseline)
+
+
+@pytest.mark.parametrize(("name", "value"), IN_THE_WEIGHTS.items())
+def test_changing_it_changes_the_weights(bench: Bench, name: str, value: Any) -> None:
+    assert bench.weights(bench.fit(**{name: value})) != bench.weights(bench.baseline)
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_changing_it_shows(bench: Bench, name: str) -> None:
+    ELSEWHERE[name](bench)
