@@ -97,8 +97,8 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
         outputs = runner.outputs(split.gather, split.lengths, batch_size=config.batch_size, console=console, what=what)
         if not np.isfinite(outputs).all():
             raise TrainingError(
-                f"The model's outputs on the {name} split are not finite: training has diverged. Lower learning_rate or "
-                "raise warmup_fraction. Nothing has been written."
+                f"The model's outputs on the {name} split are not finite: training has diverged. Lower learning_rate "
+                "or raise warmup_fraction. Nothing has been written."
             )
         return task.metrics(outputs, split.targets, data.labels)
 
