@@ -89,7 +89,9 @@ class SavedModelExporter:
             try:
                 tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
             except tf.errors.OpError as error:  # what TensorFlow's file system raises, for instance on a full disk
-                raise ExportError(f"The SavedModel could not be written to {directory}: {error.message}") from error
+                full = isinstance(error, tf.errors.ResourceExhaustedError)
+                reason = "the disk is full" if full else error.message
+                raise ExportError(f"The SavedModel could not be written to {directory}: {reason}.") from error
             extra = folder / "assets.extra"
             extra.mkdir(exist_ok=True)
             (extra / "tfft.json").write_text(json.dumps(exportable.metadata, indent=1) + "\n", "utf-8")
