@@ -47,7 +47,8 @@ class FitConfig:
     data: Name | None = _option(None, "Training data: a file. In-memory data is described here, not stored.")
     task: Name | None = _option(None, "What to learn, for instance text_classification. Required.")
     preset: Name | None = _option(
-        None, "Pretrained backbone: a KerasHub preset, handle or directory, or a name that tfft knows."
+        None,
+        "Pretrained backbone: a KerasHub preset or handle, a directory, an earlier run, or a name that tfft knows.",
     )
     output_dir: Name | None = _option(None, "Run directory to create. None keeps the model in memory only.")
     overwrite: bool = _option(False, "Replace output_dir when it exists; the old one stays until the new one is whole.")

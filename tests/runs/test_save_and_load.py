@@ -105,11 +105,12 @@ def test_kerashub_loads_the_fine_tuned_backbone(trained: tfft.FineTunedModel, ru
         assert not np.array_equal(tuned[path], original[path])
 
 
-def test_the_backbone_of_a_run_is_a_preset_for_another(run: Path, opinions: pd.DataFrame) -> None:
-    preset = str(run / "preset")
+@pytest.mark.parametrize("where", [".", "preset"])
+def test_the_backbone_of_a_run_is_a_preset_for_another(where: str, run: Path, opinions: pd.DataFrame) -> None:
     options = {"task": "text_classification", "quiet": True, "freeze": "backbone", "epochs": 1, "baselines": False}
-    again = tfft.fit(opinions, preset=preset, **options)
-    wanted = {item.path: np.asarray(item) for item in keras_hub.models.Backbone.from_preset(preset).weights}
+    again = tfft.fit(opinions, preset=str(run / where), **options)
+    kept = keras_hub.models.Backbone.from_preset(str(run / "preset")).weights
+    wanted = {item.path: np.asarray(item) for item in kept}
     for item in again.keras_model.weights:
         if item.path in wanted:
             np.testing.assert_array_equal(item, wanted[item.path])

@@ -25,7 +25,8 @@ def load_text_backbone(preset: str | None) -> TextBackbone:
 
     Args:
         preset: A KerasHub preset name ("bert_tiny_en_uncased") or handle ("kaggle://...", "hf://..."), a local KerasHub
-            or Hugging Face directory, or a packaged name ("minilm_l6_en_uncased"). None: the packaged MiniLM.
+            or Hugging Face directory, a run directory of tfft, or a packaged name ("minilm_l6_en_uncased"). None: the
+            packaged MiniLM.
 
     Returns:
         The backbone.
@@ -135,9 +136,11 @@ def _resolve(preset: str) -> str:
         hint = f" Did you mean {match!r}?" if match else ""
         raise PresetError(
             f"Unknown preset {preset!r}.{hint} Known: {', '.join(map(repr, PACKAGED_PRESETS))} (works offline), the "
-            f"{len(builtin)} text presets of KerasHub, for instance 'bert_tiny_en_uncased', local directories, and "
-            "hf:// and kaggle:// handles."
+            f"{len(builtin)} text presets of KerasHub, for instance 'bert_tiny_en_uncased', local directories, earlier "
+            "runs, and hf:// and kaggle:// handles."
         )
+    if (directory / "run.json").is_file():  # a run directory of tfft holds its backbone as a preset
+        directory = directory / "preset"
     config = directory / "config.json"
     if not config.is_file():
         raise PresetError(f"{directory} is no preset: it has no config.json.")
@@ -150,7 +153,7 @@ def _resolve(preset: str) -> str:
             f"{directory} is a Hugging Face directory without safetensors weights. Pickled weights (pytorch_model.bin) "
             "are not loaded, since they can run code; convert them with save_pretrained(safe_serialization=True)."
         )
-    return preset
+    return str(directory)
 
 
 def _load_tokenizer(location: str) -> Any:
