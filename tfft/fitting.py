@@ -49,6 +49,52 @@ class Encoded:
     targets: np.ndarray
 
 
+class SplitFigures:
+    """Computes the figures of a model, as it is at the moment, over one whole split."""
+
+    def __init__(
+        self, model: keras.Model, splits: Mapping[str, Encoded], data: SplitData, config: FitConfig, console: Console
+    ) -> None:
+        """Traces the forward pass once.
+
+        Args:
+            model: The model that is trained.
+            splits: What it takes, by split.
+            data: Its label vocabulary is used.
+            config: The run's options.
+            console: Where progress is shown.
+        """
+        self._runner = ForwardRunner(model)
+        self._splits = splits
+        self._labels = data.labels
+        self._config = config
+        self._console = console
+
+    def __call__(self, name: str, what: str) -> Metrics:
+        """Computes the figures.
+
+        Args:
+            name: Name of the split.
+            what: What is being done, for the progress bar.
+
+        Returns:
+            The task's figures.
+
+        Raises:
+            TrainingError: When an output is not finite.
+        """
+        split = self._splits[name]
+        outputs = self._runner.outputs(
+            split.gather, split.lengths, batch_size=self._config.batch_size, console=self._console, what=what
+        )
+        if not np.isfinite(outputs).all():
+            raise TrainingError(
+                f"The model's outputs on the {name} split are not finite: training has diverged. Lower learning_rate "
+                "or raise warmup_fraction. Nothing has been written."
+            )
+        return tasks.get(str(self._config.task)).metrics(outputs, split.targets, self._labels)
+
+
 def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Console) -> FineTunedModel:
     """Fine-tunes a model on data that is read, checked and split.
 
@@ -65,91 +111,77 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
         TfftError: When an option, the data or the preset cannot be used.
     """
     started = time.monotonic()
+    for line in plan.lines():
+        console.say(line)
     # Initialisation and dropout draw from these; data order has generators of its own.
     keras.utils.set_random_seed(config.seed)
     plan.apply()
-    task = tasks.get(str(config.task))
-    for line in plan.lines():
-        console.say(line)
     if config.preset is None:
         console.say(f"preset: {DEFAULT_TEXT_PRESET} (none was named)")
     backbone = load_text_backbone(config.preset)
     encoder, caches = tokenize(config, backbone, data, console)
-    built = build_model(backbone, task.head, config, len(data.labels))
-    trained = check_trainable(built, config)
-    total = sum(int(variable.value.shape.num_elements()) for variable in built.model.variables)
-    console.say(
-        f"training {trained:,} of {total:,} parameters (freeze={config.freeze}), "
-        f"peak learning rate {config.peak_learning_rate:g}"
-    )
-    model, splits = (
-        _frozen_features(built=built, encoder=encoder, caches=caches, data=data, config=config, console=console)
-        if config.freeze == "backbone"
-        else (built.model, {name: _encoded(cache, encoder, data.targets[name]) for name, cache in caches.items()})
-    )
-    widths = choose_widths(caches[TRAIN].lengths, config.num_buckets)
-    real, padded = int(caches[TRAIN].lengths.sum()), padded_tokens(caches[TRAIN].lengths, widths)
-    console.say(f"batch widths: {', '.join(map(str, widths))} tokens, of which {1 - real / padded:.1%} are padding")
-    runner = ForwardRunner(model)
-
-    def figures(name: str, what: str) -> Metrics:
-        split = splits[name]
-        outputs = runner.outputs(split.gather, split.lengths, batch_size=config.batch_size, console=console, what=what)
-        if not np.isfinite(outputs).all():
-            raise TrainingError(
-                f"The model's outputs on the {name} split are not finite: training has diverged. Lower learning_rate "
-                "or raise warmup_fraction. Nothing has been written."
-            )
-        return task.metrics(outputs, split.targets, data.labels)
+    built = _build(config, backbone, data, console)
+    model, splits = _model_inputs(built, encoder, caches, data, config, console)
+    training = _training_data(splits[TRAIN], data, config, console)
 
     judged = data.report_split
+    figures = SplitFigures(model, splits, data, config, console)
     before = figures(judged, f"evaluating before ({judged})")
-    training = splits[TRAIN]
     result = train(
         model,
-        TrainingData(
-            training.gather,
-            training.targets,
-            data.weights,
-            training.lengths,
-            widths,
-        ),
-        loss=task.loss(config),
+        training,
+        loss=tasks.get(str(config.task)).loss(config),
         validate=(lambda: figures(VALIDATION, "validating")) if VALIDATION in splits else None,
         config=config,
         plan=plan,
         console=console,
     )
     after = figures(judged, f"evaluating after ({judged})")
-    baselines: Mapping[str, Metrics] = {}
-    if config.baselines:
-        console.say("baselines: majority class, TF-IDF + logistic regression")
-        pairs = [(data.examples[name], data.targets[name]) for name in (TRAIN, judged)]
-        baselines = task.baselines(pairs[0], pairs[1], data.labels)
-    record = RunRecord(
-        history=result.history,
-        best_epoch=result.best_epoch,
-        data=data.record,
-        held_out=_spread(data.examples[judged].texts, HELD_OUT_ROWS),
-        plan={
-            "preset": backbone.preset,
-            "device": plan.device,
-            "jit_compile": plan.jit_compile,
-            "widths": list(widths),
-            "steps": result.steps,
-            "seconds": round(time.monotonic() - started, 1),
-        },
-    )
+    details = {
+        "preset": backbone.preset,
+        "device": plan.device,
+        "jit_compile": plan.jit_compile,
+        "widths": list(training.widths),
+        "steps": result.steps,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    held_out = _spread(data.examples[judged].texts, HELD_OUT_ROWS)
     return FineTunedModel(
         config=config,
         labels=data.labels,
         backbone=backbone,
         built=built,
         encoder=encoder,
-        record=record,
-        report=Report(data.report_title, len(data.targets[judged]), baselines, before, after),
+        record=RunRecord(result.history, result.best_epoch, data.record, held_out, details),
+        report=Report(data.report_title, len(data.targets[judged]), _baselines(config, data, console), before, after),
         console=console,
     )
+
+
+def _build(config: FitConfig, backbone: TextBackbone, data: SplitData, console: Console) -> BuiltModel:
+    built = build_model(backbone, tasks.get(str(config.task)).head, config, len(data.labels))
+    trained = check_trainable(built, config)
+    total = sum(int(variable.value.shape.num_elements()) for variable in built.model.variables)
+    console.say(
+        f"training {trained:,} of {total:,} parameters (freeze={config.freeze}), "
+        f"peak learning rate {config.peak_learning_rate:g}"
+    )
+    return built
+
+
+def _training_data(split: Encoded, data: SplitData, config: FitConfig, console: Console) -> TrainingData:
+    widths = choose_widths(split.lengths, config.num_buckets)
+    padding = 1 - int(split.lengths.sum()) / padded_tokens(split.lengths, widths)
+    console.say(f"batch widths: {', '.join(map(str, widths))} tokens, of which {padding:.1%} are padding")
+    return TrainingData(split.gather, split.targets, data.weights, split.lengths, widths)
+
+
+def _baselines(config: FitConfig, data: SplitData, console: Console) -> Mapping[str, Metrics]:
+    if not config.baselines:
+        return {}
+    console.say("training the baselines")
+    train_split, judged = ((data.examples[name], data.targets[name]) for name in (TRAIN, data.report_split))
+    return tasks.get(str(config.task)).baselines(train_split, judged, data.labels)
 
 
 def _spread(texts: Sequence[str], count: int) -> list[str]:
@@ -188,29 +220,26 @@ def tokenize(
     return encoder, caches
 
 
-def _encoded(cache: TokenCache, encoder: TextEncoder, targets: np.ndarray) -> Encoded:
-    return Encoded(token_gather(cache, encoder), cache.lengths, targets)
-
-
-def _frozen_features(
-    *,
+def _model_inputs(
     built: BuiltModel,
     encoder: TextEncoder,
-    caches: dict[str, TokenCache],
+    caches: Mapping[str, TokenCache],
     data: SplitData,
     config: FitConfig,
     console: Console,
 ) -> tuple[keras.Model, dict[str, Encoded]]:
-    """Runs the frozen backbone once over every split; what is left to train is the head."""
-    runner = ForwardRunner(built.features)
-    splits = {}
-    for name, cache in caches.items():
-        features = runner.outputs(
-            token_gather(cache, encoder),
-            cache.lengths,
-            batch_size=config.batch_size,
-            console=console,
-            what=f"backbone features ({name})",
-        )
-        splits[name] = Encoded(array_gather(features), cache.lengths, data.targets[name])
-    return built.head, splits
+    """Returns the model to train and what it takes: all of it on tokens, or its head on features computed once."""
+    gathers = {name: token_gather(cache, encoder) for name, cache in caches.items()}
+    model = built.model
+    if config.freeze == "backbone":
+        model, runner = built.head, ForwardRunner(built.features)
+        for name, cache in caches.items():
+            features = runner.outputs(
+                gathers[name],
+                cache.lengths,
+                batch_size=config.batch_size,
+                console=console,
+                what=f"backbone features ({name})",
+            )
+            gathers[name] = array_gather(features)
+    return model, {name: Encoded(gathers[name], cache.lengths, data.targets[name]) for name, cache in caches.items()}
