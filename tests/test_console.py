@@ -137,3 +137,23 @@ def test_text_of_tables_has_no_colour_codes() -> None:
     text = as_text([table])
     assert "\x1b" not in text
     assert [word in text for word in ("test split", "figure", "accuracy", "0.91")] == [True] * 4
+
+
+def test_a_notebook_without_widgets_gets_plain_lines_in_the_cell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import importlib.util
+
+    from rich import console as rich_console
+
+    monkeypatch.setattr(rich_console, "_is_jupyter", lambda: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("tfft.console.SHORTEST_SHOWN", 0.0)
+    console = Console()
+    console.say("a line")
+    with console.progress("work", 2, "rows") as advance:
+        advance(2)
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0] == "a line"
+    assert out.splitlines()[1].startswith("work: 2 rows in ")
+    assert err == ""

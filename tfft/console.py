@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,7 @@ class _Rate(ProgressColumn):
 class Console:
     """Prints to standard error: bars on a terminal, plain lines elsewhere, nothing when quiet.
 
+    In a notebook lines go to the cell's output, and bars need ipywidgets; without it progress comes in plain lines too.
     Results (tables, predictions) go to standard output through `show`.
     """
 
@@ -41,10 +43,19 @@ class Console:
 
         Args:
             quiet: Say nothing and show no progress.
-            stream: Where lines and progress go; standard error when None.
+            stream: Where lines and progress go; standard error, or the cell's output in a notebook, when None.
         """
         self.quiet = quiet
-        self._rich = RichConsole(file=stream or sys.stderr, highlight=False, emoji=False, quiet=quiet, soft_wrap=True)
+        notebook = stream is None and RichConsole().is_jupyter
+        lines = stream or (sys.stdout if notebook else sys.stderr)
+        # In a notebook rich would make an output of its own of every line.
+        self._rich = RichConsole(
+            file=lines, highlight=False, emoji=False, quiet=quiet, soft_wrap=True, force_jupyter=False
+        )
+        self._bars: RichConsole | None = self._rich if self._rich.is_terminal else None
+        if notebook:
+            has_widgets = importlib.util.find_spec("ipywidgets") is not None
+            self._bars = RichConsole(highlight=False, emoji=False) if has_widgets else None
 
     def say(self, line: str) -> None:
         """Prints one line."""
@@ -64,12 +75,12 @@ class Console:
         """
         if self.quiet:
             yield lambda count=1, note="": None
-        elif self._rich.is_terminal or self._rich.is_jupyter:
-            yield from self._bar(description, total, unit)
+        elif self._bars is not None:
+            yield from self._bar(self._bars, description, total, unit)
         else:
             yield from self._lines(description, total, unit)
 
-    def _bar(self, description: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
+    def _bar(self, console: RichConsole, description: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -78,7 +89,7 @@ class Console:
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[note]}", markup=False),
         )
-        with Progress(*columns, console=self._rich) as progress:
+        with Progress(*columns, console=console) as progress:
             task = progress.add_task(description, total=total, unit=unit, note="")
             yield lambda count=1, note="": progress.update(task, advance=count, note=note)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -87,7 +88,8 @@ class SavedModelExporter:
         with temporary_sibling(directory / "version") as folder:
             console.say("export: writing the SavedModel")
             try:
-                tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+                with _without_assets_line():
+                    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
             except tf.errors.OpError as error:  # what TensorFlow's file system raises, for instance on a full disk
                 full = isinstance(error, tf.errors.ResourceExhaustedError)
                 reason = "the disk is full" if full else error.message
@@ -100,6 +102,18 @@ class SavedModelExporter:
             version = _claim(folder, directory)
         console.say(f"export: {version} agrees with predict (largest difference {difference:.1e})")
         return version
+
+
+@contextlib.contextmanager
+def _without_assets_line() -> Iterator[None]:
+    """Keeps TensorFlow from naming the temporary directory as the place of the export."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def next_version(names: Sequence[str]) -> int:
