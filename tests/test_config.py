@@ -282,3 +282,8 @@ def test_config_file_is_read_as_people_write_it(tmp_path: Path) -> None:
         "encoding": "1e-4x",
         "1": "x",
     }
+
+
+def test_a_monitor_needs_a_validation_split() -> None:
+    with pytest.raises(ConfigError, match="monitor='val_accuracy' needs a validation split"):
+        FitConfig(task="text_classification", monitor="val_accuracy", validation_fraction=0.0)

@@ -149,6 +149,11 @@ class FitConfig:
                 "patience needs a validation split; set validation_fraction or validation_data.",
             ),
             (
+                {"monitor", "validation_fraction", "validation_data"},
+                lambda: self.monitor != "val_loss" and not self.has_validation,
+                f"monitor={self.monitor!r} needs a validation split; set validation_fraction or validation_data.",
+            ),
+            (
                 {"validation_fraction", "test_fraction", "validation_data", "test_data"},
                 lambda: not self.has_validation and self.test_data is None and not self.test_fraction,
                 "Neither a validation nor a test split is left; set one of the fractions above 0.",
