@@ -57,7 +57,7 @@ class FitConfig:
     label_column: Name = _option("label", "Column that holds the label.")
     encoding: Name = _option("utf-8", "Character encoding of text files.")
     invalid_rows: Literal["fail", "drop"] = _option(
-        "fail", "What to do with rows whose text or label is null or blank: fail, or drop and count them."
+        "fail", "Rows whose text or label is null, blank or broken Unicode: fail, or drop and count them."
     )
 
     validation_data: Name | None = _option(None, "Validation split as a file of its own, instead of a fraction.")

@@ -140,3 +140,13 @@ def test_unseen_label_is_named_with_its_row_and_the_nearest() -> None:
     examples = take([("", "x"), ("a", "good"), ("b", "goood")], "drop")
     with pytest.raises(DataError, match=r"reviews\.csv, row 3: Unknown label 'goood'\. Did you mean 'good'\?"):
         label_numbers(examples, ["bad", "good"])
+
+
+@pytest.mark.parametrize(("row", "column"), [(("b\ud83d", "y"), "text"), (("b", "y\ud83d"), "label")])
+def test_half_a_surrogate_pair_is_named_with_its_row_or_dropped(row: tuple[str, str], column: str) -> None:
+    rows: list[tuple[str | None, str | None]] = [("a", "x"), row, ("c", "x")]
+    with pytest.raises(DataError, match=rf"1 with broken Unicode in {column} \(row 2\)"):
+        take(rows)
+    kept = take(rows, "drop")
+    assert kept.texts == ["a", "c"]
+    assert kept.dropped == {f"broken Unicode in {column}": [2]}

@@ -62,7 +62,7 @@ def text_examples(
         table: Strings, None for null, index of row numbers.
         text_column: Column of the text.
         label_column: Column of the label; None when only texts are wanted.
-        invalid_rows: What to do with null or blank cells: "fail", or "drop" and say how many.
+        invalid_rows: What to do with cells that are null, blank or broken Unicode: "fail", or "drop" and say how many.
         where: Name of the source, for messages.
         console: Where dropped rows are said.
 
@@ -70,7 +70,7 @@ def text_examples(
         The examples; labels are stripped of white space around them.
 
     Raises:
-        DataError: When there are null or blank cells and the policy is "fail", or when nothing is left.
+        DataError: When there are such cells and the policy is "fail", or when nothing is left.
     """
     columns = [text_column] if label_column is None else [text_column, label_column]
     keep = np.ones(len(table), dtype=bool)
@@ -78,7 +78,9 @@ def text_examples(
     for column in columns:
         null = np.array([value is None for value in table[column]], dtype=bool)
         blank = np.array([value is not None and not value.strip() for value in table[column]], dtype=bool)
-        for reason, found in ((f"null {column}", null), (f"blank {column}", blank)):
+        broken = np.array([value is not None and not _is_unicode(value) for value in table[column]], dtype=bool)
+        reasons = {f"null {column}": null, f"blank {column}": blank, f"broken Unicode in {column}": broken}
+        for reason, found in reasons.items():
             if (found & keep).any():
                 dropped[reason] = table.index[found & keep].tolist()
                 keep &= ~found
@@ -90,7 +92,7 @@ def text_examples(
             )
         console.say(f"{where}: dropped {(~keep).sum():,} of {len(table):,} rows: {counts}")
     if not keep.any():
-        raise DataError(f"{where}: no row is left after dropping null and blank ones.")
+        raise DataError(f"{where}: no row is left after dropping invalid ones.")
     kept = table[keep]
     return TextExamples(
         texts=kept[text_column].tolist(),
@@ -99,6 +101,15 @@ def text_examples(
         where=where,
         dropped=dropped,
     )
+
+
+def _is_unicode(value: str) -> bool:
+    """Tells whether a string has bytes in UTF-8; half a surrogate pair, as from a cut JSON escape, has none."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def label_vocabulary(examples: TextExamples) -> list[str]:
