@@ -13,7 +13,7 @@ import yaml
 from tfft.config import FitConfig, option_names, parse_option, read_config_file
 from tfft.core.errors import ConfigError
 
-#: A value other than the default for every option.
+#: Values other than the default, which go together.
 OTHER: dict[str, Any] = {
     "data": "reviews.csv",
     "task": "text_classification",
@@ -23,11 +23,14 @@ OTHER: dict[str, Any] = {
     "text_column": "review",
     "label_column": "stars",
     "encoding": "latin-1",
-    "invalid_rows": "drop",
+    "quality": {"leakage": "report", "missing": "drop", "near_duplicates": "off"},
+    "mask_personal_data": True,
     "validation_data": "validation.csv",
-    "test_data": "test.csv",
-    "validation_fraction": 0.25,
-    "test_fraction": 0.0,
+    "test_fraction": 0.25,
+    "split": "grouped",
+    "group_column": "author",
+    "streaming": True,
+    "cache_dir": "cache",
     "sequence_length": 64,
     "num_buckets": 3,
     "freeze": "backbone",
@@ -40,6 +43,8 @@ OTHER: dict[str, Any] = {
     "warmup_fraction": 0.5,
     "weight_decay": 0.0,
     "clip_norm": None,
+    "resample": "oversample",
+    "augment": {"random_swap": 0.3, "span_masking": {"probability": 0.2, "rate": 0.1}},
     "label_smoothing": 0.2,
     "class_weights": {"pos": 2.0, "neg": 1.0},
     "monitor": "val_macro_f1",
@@ -48,6 +53,19 @@ OTHER: dict[str, Any] = {
     "seed": 42,
     "jit_compile": True,
 }
+#: The options that contradict one of those.
+ELSE: list[dict[str, Any]] = [
+    {
+        "task": "text_classification",
+        "test_data": "test.csv",
+        "validation_fraction": 0.25,
+        "synthetic_data": "made.csv",
+        "time_column": "when",
+        "split": "time",
+    },
+    {"task": "text_classification", "split_column": "part", "split": "predefined", "streaming": False},
+]
+EVERYTHING = [OTHER, *ELSE]
 
 
 def problems(**options: Any) -> list[str]:
@@ -99,11 +117,79 @@ def test_contradictions_are_reported_together_with_wrong_types() -> None:
         ({"overwrite": True}, "overwrite needs output_dir"),
         ({"text_column": "label"}, "text_column and label_column are both 'label'"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, "nothing is left to train on"),
+        ({"split": "grouped"}, "split='grouped' needs group_column."),
+        ({"split": "time"}, "split='time' needs time_column."),
+        ({"split": "predefined"}, "split='predefined' needs split_column."),
+        ({"group_column": "a", "time_column": "b"}, "group_column and time_column both decide the split"),
+        ({"time_column": "a", "split_column": "b"}, "time_column and split_column both decide the split"),
+        ({"split": "stratified", "group_column": "a"}, "split='stratified' does not use group_column"),
+        ({"split": "random", "time_column": "a"}, "split='random' does not use time_column"),
+        ({"split": "hash", "split_column": "a"}, "split='hash' does not use split_column"),
+        ({"group_column": "text"}, "split column 'text' is the text or label column"),
+        ({"time_column": "label"}, "split column 'label' is the text or label column"),
+        ({"streaming": True, "split": "stratified"}, "split='stratified' needs all rows in memory"),
+        ({"streaming": True, "split": "random"}, "split='random' needs all rows in memory"),
+        ({"streaming": True, "synthetic_data": "made.csv"}, "synthetic_data"),
+        ({"streaming": False, "cache_dir": "cache"}, "cache_dir is for streamed rows"),
+        ({"split": "stratified", "cache_dir": "cache"}, "cache_dir is for streamed rows"),
+        ({"resample": "oversample", "class_weights": "balanced"}, "resample and class_weights='balanced' both"),
+        ({"resample": "undersample", "class_weights": "balanced"}, "resample and class_weights='balanced' both"),
     ],
 )
 def test_contradiction_is_named(options: dict[str, Any], words: str) -> None:
     (line,) = problems(task="text_classification", **options)
     assert words in line
+
+
+@pytest.mark.parametrize("options", [{"group_column": "a"}, {"time_column": "a"}, {"split": "hash"}])
+def test_a_way_to_split_what_is_split_already_is_refused(options: dict[str, Any]) -> None:
+    (line,) = problems(task="t", validation_data="validation.csv", test_data="test.csv", **options)
+    assert all(name in line for name in ("validation_data", "test_data", *options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"split": "grouped", "group_column": "a"},
+        {"streaming": True},
+        {"streaming": True, "split": "hash", "cache_dir": "cache"},
+        {"streaming": True, "time_column": "a"},
+        {"streaming": "auto", "split": "stratified"},
+        {"cache_dir": "cache"},
+        {"resample": "oversample", "class_weights": {"pos": 2.0}},
+        {"synthetic_data": "made.csv", "split": "stratified"},
+        {"group_column": "a", "test_data": "test.csv"},
+        {"quality": {}, "augment": {}},
+    ],
+)
+def test_options_that_go_together_are_taken(options: dict[str, Any]) -> None:
+    config = FitConfig.from_mapping({"task": "t", **options})
+    assert {name: getattr(config, name) for name in options} == options
+
+
+@pytest.mark.parametrize("options", [{}, {"patience": 2}, {"monitor": "val_accuracy"}])
+def test_a_split_column_may_hold_all_the_splits_so_that_no_fraction_is_needed(options: dict[str, Any]) -> None:
+    fractions = {"validation_fraction": 0.0, "test_fraction": 0.0}
+    assert FitConfig.from_mapping({"task": "t", "split_column": "part", **fractions, **options}).key_column == "part"
+
+
+@pytest.mark.parametrize(
+    ("options", "method", "column"),
+    [
+        ({}, "stratified", None),
+        ({"split": "random"}, "random", None),
+        ({"split": "hash"}, "hash", None),
+        ({"group_column": "a"}, "grouped", "a"),
+        ({"time_column": "b"}, "time", "b"),
+        ({"split_column": "c"}, "predefined", "c"),
+        ({"split": "time", "time_column": "b"}, "time", "b"),
+    ],
+)
+def test_the_column_that_is_named_decides_how_rows_are_split(
+    options: dict[str, Any], method: str, column: str | None
+) -> None:
+    config = FitConfig.from_mapping({"task": "t", **options})
+    assert (config.split_method, config.key_column) == (method, column)
 
 
 @pytest.mark.parametrize("file", ["validation_data", "test_data"])
@@ -138,6 +224,26 @@ def test_a_file_stands_for_the_fraction_of_its_split(file: str) -> None:
         ("sequence_length", 2),
         ("seed", -1),
         ("seed", 2**31),
+        ("quality", "drop"),
+        ("quality", {"leakage": "ignore"}),
+        ("quality", {"leakage": None}),
+        ("mask_personal_data", "yes"),
+        ("synthetic_data", ["a.csv"]),
+        ("split", "Grouped"),
+        ("group_column", 3),
+        ("time_column", ""),
+        ("split_column", ["a"]),
+        ("streaming", 1),
+        ("streaming", "yes"),
+        ("cache_dir", ""),
+        ("resample", True),
+        ("augment", "random_swap"),
+        ("augment", ["random_swap"]),
+        ("augment", {"random_swap": 0.0}),
+        ("augment", {"random_swap": 1.5}),
+        ("augment", {"random_swap": True}),
+        ("augment", {"random_swap": "0.5"}),
+        ("augment", {"random_swap": float("nan")}),
     ],
 )
 def test_value_of_the_wrong_type_or_range_is_refused_and_shown(name: str, value: Any) -> None:
@@ -158,7 +264,7 @@ def test_integers_stand_for_floats() -> None:
 
 
 def test_paths_and_numeric_labels_become_text() -> None:
-    config = FitConfig(task="t", output_dir=Path("runs/a"), class_weights={0: 1.0, 1: 2.5})  # type: ignore[dict-item]
+    config = FitConfig(task="t", output_dir=Path("runs/a"), class_weights={0: 1.0, 1: 2.5})  # type: ignore[arg-type, dict-item]
     assert config.output_dir == str(Path("runs/a"))
     assert config.class_weights == {"0": 1.0, "1": 2.5}
     assert FitConfig(task="t", class_weights=parse_option("class_weights", "{0: 1, 1: 2.5}")) == FitConfig(
@@ -166,25 +272,46 @@ def test_paths_and_numeric_labels_become_text() -> None:
     )
 
 
-def test_every_option_survives_a_round_trip_through_plain_data() -> None:
-    assert sorted(OTHER) == sorted(option_names())
+def test_every_option_has_another_value_here_than_its_default() -> None:
     defaults = {field.name: field.default for field in dataclasses.fields(FitConfig)}
-    assert all(OTHER[name] != defaults[name] for name in OTHER)
-    config = FitConfig.from_mapping(OTHER)
-    assert config.to_dict() == OTHER
-    assert FitConfig.from_mapping(config.to_dict()) == config != FitConfig(task="text_classification")
+    changed = {name for options in EVERYTHING for name, value in options.items() if value != defaults[name]}
+    assert sorted(changed) == sorted(option_names())
+
+
+@pytest.mark.parametrize("options", EVERYTHING, ids=["other", "test data", "split column"])
+def test_every_option_survives_a_round_trip_through_plain_data(options: dict[str, Any]) -> None:
+    config = FitConfig.from_mapping(options)
+    plain = config.to_dict()
+    assert {name: plain[name] for name in options} == options
+    assert sorted(plain) == sorted(option_names())
+    assert FitConfig.from_mapping(plain) == config != FitConfig(task="text_classification")
 
 
 def test_plain_data_is_a_copy() -> None:
     config = FitConfig.from_mapping(OTHER)
-    config.to_dict()["class_weights"]["pos"] = 99.0
+    plain = config.to_dict()
+    plain["class_weights"]["pos"] = 99.0
+    plain["quality"]["leakage"] = "off"
+    plain["augment"]["span_masking"]["rate"] = 1.0
     assert config.class_weights == {"pos": 2.0, "neg": 1.0}
+    assert config.quality == {"leakage": "report", "missing": "drop", "near_duplicates": "off"}
+    assert config.augment == {"random_swap": 0.3, "span_masking": {"probability": 0.2, "rate": 0.1}}
 
 
-def test_every_option_survives_a_config_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", EVERYTHING, ids=["other", "test data", "split column"])
+def test_every_option_survives_a_config_file(tmp_path: Path, options: dict[str, Any]) -> None:
     file = tmp_path / "run.yaml"
-    file.write_text(yaml.safe_dump(OTHER), "utf-8")
-    assert read_config_file(str(file)) == OTHER
+    file.write_text(yaml.safe_dump(options, sort_keys=False), "utf-8")
+    read = read_config_file(str(file))
+    assert read == options
+    assert FitConfig.from_mapping(read) == FitConfig.from_mapping(options)
+
+
+def test_augmentations_keep_their_order(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("task: t\naugment:\n  span_masking: 0.1\n  random_swap: 1\n  gain: {probability: 0.5}\n", "utf-8")
+    augment = FitConfig.from_mapping(read_config_file(str(file))).to_dict()["augment"]
+    assert list(augment.items()) == [("span_masking", 0.1), ("random_swap", 1), ("gain", {"probability": 0.5})]
 
 
 def test_config_is_frozen() -> None:
@@ -192,7 +319,7 @@ def test_config_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.epochs = 5  # type: ignore[misc]
     with pytest.raises(TypeError):
-        FitConfig("data.csv")  # type: ignore[misc]
+        FitConfig("data.csv")  # type: ignore[call-arg]
 
 
 def test_every_option_explains_itself() -> None:
@@ -234,6 +361,18 @@ def test_peak_learning_rate_depends_on_what_is_frozen(options: dict[str, Any], r
         ("output_dir", "#1", "#1"),
         ("output_dir", "2024-01-02", "2024-01-02"),
         ("output_dir", "2024-13-45", "2024-13-45"),
+        ("quality", "{missing: drop, leakage: report}", {"missing": "drop", "leakage": "report"}),
+        ("augment", "{random_swap: 0.3}", {"random_swap": 0.3}),
+        ("augment", "{random_swap: 1, span_masking: {rate: 1e-1}}", {"random_swap": 1, "span_masking": {"rate": 0.1}}),
+        ("mask_personal_data", "true", True),
+        ("streaming", "auto", "auto"),
+        ("streaming", "yes", True),
+        ("split", "hash", "hash"),
+        ("resample", "none", "none"),
+        ("group_column", "no", "no"),
+        ("time_column", "2024", "2024"),
+        ("cache_dir", "null", None),
+        ("synthetic_data", "made*.csv", "made*.csv"),
     ],
 )
 def test_shell_text_becomes_the_value_that_fits_the_option(name: str, text: str, value: Any) -> None:
@@ -282,6 +421,17 @@ def test_config_file_is_read_as_people_write_it(tmp_path: Path) -> None:
         "encoding": "1e-4x",
         "1": "x",
     }
+
+
+def test_off_is_a_word_in_a_config_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("task: t\nquality:\n  leakage: off\n  missing: drop\n", "utf-8")
+    assert FitConfig.from_mapping(read_config_file(str(file))).quality == {"leakage": "off", "missing": "drop"}
+
+
+def test_off_is_a_word_in_a_shell() -> None:
+    config = FitConfig.from_mapping({"task": "t", "quality": parse_option("quality", "{leakage: off}")})
+    assert config.quality == {"leakage": "off"}
 
 
 def test_a_monitor_needs_a_validation_split() -> None:

@@ -108,7 +108,7 @@ def test_null_cells_fail_with_their_rows(task: str) -> None:
     column = tfft.FitConfig(task=task).text_column
     data.loc[[3, 5], column] = None
     with pytest.raises(tfft.DataError, match=f"2 with null {column} \\(rows 4, 6\\)"):
-        tfft.fit(data, task=task, quiet=True)
+        tfft.fit(data, task=task, quality={"missing": "fail"}, quiet=True)
 
 
 @pytest.mark.parametrize("task", TASKS)

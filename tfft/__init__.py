@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tfft.api import fit, load
+    from tfft.api import cross_validate, fit, inspect, load
     from tfft.config import FitConfig
     from tfft.core.errors import (
         ArtifactError,
@@ -22,14 +22,20 @@ if TYPE_CHECKING:
         TfftError,
         TrainingError,
     )
+    from tfft.evaluation.cross_validation import CrossValidation
     from tfft.finetuned import FineTunedModel
+    from tfft.inspection import Inspection
     from tfft.tasks.text_classification import Prediction
 
 #: Public name to the module that defines it.
 _PUBLIC = {
+    "cross_validate": "tfft.api",
     "fit": "tfft.api",
+    "inspect": "tfft.api",
     "load": "tfft.api",
     "FitConfig": "tfft.config",
+    "CrossValidation": "tfft.evaluation.cross_validation",
+    "Inspection": "tfft.inspection",
     "FineTunedModel": "tfft.finetuned",
     "Prediction": "tfft.tasks.text_classification",
     "ArtifactError": "tfft.core.errors",
@@ -44,16 +50,20 @@ _PUBLIC = {
 __all__ = [
     "ArtifactError",
     "ConfigError",
+    "CrossValidation",
     "DataError",
     "ExportError",
     "FineTunedModel",
     "FitConfig",
+    "Inspection",
     "Prediction",
     "PresetError",
     "TfftError",
     "TrainingError",
     "__version__",
+    "cross_validate",
     "fit",
+    "inspect",
     "load",
 ]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import inspect
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +19,27 @@ from tfft.core.files import check_target
 from tfft.tasks.base import tasks
 
 if TYPE_CHECKING:
+    from tfft.augment.base import Augmentation
+    from tfft.evaluation.cross_validation import CrossValidation
     from tfft.finetuned import FineTunedModel
+    from tfft.inspection import Inspection
+    from tfft.splitting import Sources
+
+
+#: Options that take data of their own, and what `Sources` calls them.
+_DATA_OPTIONS = {"data": "train", "validation_data": "validation", "test_data": "test", "synthetic_data": "synthetic"}
 
 
 def fit(data: Any = None, *, config: FitConfig | None = None, quiet: bool = False, **options: Any) -> FineTunedModel:
     """Fine-tunes a pretrained model on your data.
 
+    Data is a path (.csv, .tsv, .jsonl, .parquet, .tfrecord, ...), a pattern, a list of paths, a folder, a DataFrame, a
+    dict of columns, a list of dicts or of (text, label) pairs, a `tf.data.Dataset`, a Hugging Face dataset,
+    "tfds:name/config:split", or a callable that gives any of these. `validation_data`, `test_data` and `synthetic_data`
+    take the same.
+
     Args:
-        data: A path (.csv, .tsv, .jsonl), a DataFrame, a dict of columns, or a list of dicts or (text, label) pairs.
+        data: The training data.
         config: All options as an object; `options` replace single fields of it.
         quiet: Say nothing and show no progress.
         **options: The fields of `tfft.FitConfig`: `task` (required), `preset`, `text_column`, `epochs`, ...
@@ -46,30 +59,166 @@ def fit(data: Any = None, *, config: FitConfig | None = None, quiet: bool = Fals
         >>> print(model.report)
         >>> model.predict(["what a film"])
     """
-    from tfft.data.read import describe
-
-    base = {} if config is None else config.to_dict()
-    source = data if data is not None else options.get("data", base.get("data"))
-    settings = FitConfig.from_mapping({**base, **options, "data": None if source is None else describe(source)})
-    if source is None:
-        raise DataError("No data was given; pass a file or a DataFrame as the first argument, or name it as data.")
-    tasks.get(str(settings.task))
+    settings, sources = _settings(data, config, options)
     if settings.output_dir is not None:
         check_target(Path(settings.output_dir), overwrite=settings.overwrite)
     console = Console(quiet=quiet)
 
     from tfft.splitting import split_data
 
-    splits = split_data(settings, source, console)
+    augmentations = _augmentations(settings, options)
+    splits = split_data(settings, sources, console)
     _prepare_tensorflow()
 
     from tfft.distribute.plan import resolve
     from tfft.fitting import run_fit
 
-    model = run_fit(settings, splits, resolve(settings.jit_compile), console)
+    model = run_fit(settings, splits, resolve(settings.jit_compile), console, augmentations=augmentations)
     if settings.output_dir is not None:
         model.save(settings.output_dir, overwrite=settings.overwrite)
     return model
+
+
+def cross_validate(
+    data: Any = None, *, folds: int = 5, config: FitConfig | None = None, quiet: bool = False, **options: Any
+) -> CrossValidation:
+    """Trains and tests on small data `folds` times; each row is in the test split once.
+
+    Args:
+        data: Anything that `tfft.fit` takes.
+        folds: Number of folds, at least 2.
+        config: All options as an object; `options` replace single fields of it.
+        quiet: Say nothing and show no progress.
+        **options: The fields of `tfft.FitConfig`. Folds are stratified by label, or by `group_column` keep groups together.
+
+    Returns:
+        The report of each fold, and mean and standard deviation of the figures.
+
+    Raises:
+        ConfigError: When an option does not go with cross-validation.
+        DataError: When the data cannot be used, or a label has fewer rows than there are folds.
+
+    Example:
+        >>> print(tfft.cross_validate("reviews.csv", folds=5, task="text_classification"))
+    """
+    settings, sources = _settings(data, config, options)
+    unused = [name for name in ("output_dir", "test_data", "synthetic_data") if getattr(settings, name) is not None]
+    if unused or settings.split_method not in ("stratified", "grouped"):
+        what = ", ".join(unused) or f"split={settings.split_method!r}"
+        raise ConfigError(f"Cross-validation makes splits of its own and keeps no model; it does not take {what}.")
+    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
+        raise ConfigError(f"folds should be an integer of at least 2; received {folds!r}.")
+    console = Console(quiet=quiet)
+
+    from tfft.splitting import fold_data
+
+    augmentations = _augmentations(settings, options)
+    parts = list(fold_data(settings, sources, folds, console))
+    _prepare_tensorflow()
+
+    from tfft.distribute.plan import resolve
+    from tfft.evaluation.cross_validation import CrossValidation
+    from tfft.fitting import run_fit
+
+    reports = []
+    for number, part in enumerate(parts, 1):
+        console.say(f"fold {number} of {folds}")
+        plan = resolve(settings.jit_compile)
+        reports.append(run_fit(settings, part, plan, console, augmentations=augmentations).report)
+    return CrossValidation(reports)
+
+
+def inspect(
+    data: Any = None, *, quality: bool | Mapping[str, str] = False, rows: int = 5, quiet: bool = False, **options: Any
+) -> Inspection:
+    """Shows what is in the data and what a run would use.
+
+    Args:
+        data: Anything that `tfft.fit` takes.
+        quality: Whether to check the quality too, split as `fit` would split it; findings are reported whatever the
+            default policies. A mapping sets policies, as for `fit`.
+        rows: First rows to show.
+        quiet: Show no progress.
+        **options: The fields of `tfft.FitConfig` as for `fit`; `task` may be left out. With `preset`, lengths are
+            checked in tokens.
+
+    Returns:
+        Schema, rows, labels, lengths and first rows, and with `quality` the findings.
+
+    Raises:
+        ConfigError: When an option is wrong.
+        DataError: When the data cannot be read.
+
+    Example:
+        >>> print(tfft.inspect("reviews.csv", quality=True))
+    """
+    given = {"task": "text_classification", **options}
+    if isinstance(quality, Mapping):
+        given["quality"] = dict(quality)
+    settings, sources = _settings(data, None, given)
+    console = Console(quiet=quiet)
+
+    from tfft.inspection import check_source, inspect_source
+
+    found = inspect_source(sources.train, settings, console, rows=rows)
+    if quality is False or (found.notes and not quality):
+        return found
+    return dataclasses.replace(found, quality=check_source(settings, sources, console))
+
+
+def _augmentations(settings: FitConfig, options: Mapping[str, Any]) -> Sequence[Augmentation]:
+    """Makes the augmentations that were asked for, before any data is read."""
+    if not options.get("augment", settings.augment):
+        return ()
+    _prepare_tensorflow()
+
+    from tfft.augment.compose import parse
+
+    return parse(options.get("augment", settings.augment))
+
+
+def _settings(data: Any, config: FitConfig | None, options: Mapping[str, Any]) -> tuple[FitConfig, Sources]:
+    """Folds arguments into options and data sources."""
+    from tfft.data.read import describe
+    from tfft.splitting import Sources
+
+    base = {} if config is None else config.to_dict()
+    given = {**base, **options}
+    if data is not None:
+        given["data"] = data
+    sources = {field: given.get(name) for name, field in _DATA_OPTIONS.items()}
+    described = {
+        name: None if sources[field] is None else describe(sources[field]) for name, field in _DATA_OPTIONS.items()
+    }
+    if given.get("augment") is not None:
+        described["augment"] = _plain_augmentations(given["augment"])
+    settings = FitConfig.from_mapping({**given, **described})
+    if sources["train"] is None:
+        raise DataError("No data was given; pass a file or a DataFrame as the first argument, or name it as data.")
+    tasks.get(str(settings.task))
+    return settings, Sources(**sources)
+
+
+def _plain_augmentations(specification: Any) -> Any:
+    """Returns augmentations as a config keeps them: objects as their options, functions by name."""
+    if isinstance(specification, (list, tuple)) and all(map(dataclasses.is_dataclass, specification)):
+        return {
+            f"{place}. {type(item).__name__}": {
+                field.name: _plain(getattr(item, field.name)) for field in dataclasses.fields(item)
+            }
+            for place, item in enumerate(specification, 1)
+        }
+    return _plain(specification)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    return f"<{getattr(value, '__name__', type(value).__name__)}>"
 
 
 def load(directory: str | os.PathLike[str], *, quiet: bool = False) -> FineTunedModel:
@@ -137,14 +286,14 @@ def _without_early_log() -> Iterator[None]:
 
 def _with_options(function: Any) -> None:
     """Shows every field of `FitConfig` in the signature, for help() and notebooks."""
-    signature = inspect.signature(function)
     shown = [
-        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
         for field in dataclasses.fields(FitConfig)
-        if field.name != "data"
+        if field.name not in ("data", *signature(function).parameters)
     ]
-    own = [item for item in signature.parameters.values() if item.kind is not inspect.Parameter.VAR_KEYWORD]
-    function.__signature__ = signature.replace(parameters=[*own, *shown])
+    own = [item for item in signature(function).parameters.values() if item.kind is not Parameter.VAR_KEYWORD]
+    function.__signature__ = signature(function).replace(parameters=[*own, *shown])
 
 
-_with_options(fit)
+for _function in (fit, cross_validate, inspect):
+    _with_options(_function)

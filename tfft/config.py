@@ -20,6 +20,8 @@ from tfft.core.errors import ConfigError, unknown_name
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Name = Annotated[str, Field(min_length=1)]
 
+#: Ways to split by a column, and the option that names it.
+SPLIT_COLUMNS = {"grouped": "group_column", "time": "time_column", "predefined": "split_column"}
 #: Longest piece of a wrong value that a message repeats.
 MOST_CHARACTERS = 80
 #: A text that is valid wherever any text is.
@@ -44,7 +46,9 @@ class FitConfig:
         32
     """
 
-    data: Name | None = _option(None, "Training data: a file. In-memory data is described here, not stored.")
+    data: Name | None = _option(
+        None, "Training data: a file, a pattern, a folder, tfds:name. In-memory data is described here, not stored."
+    )
     task: Name | None = _option(None, "What to learn, for instance text_classification. Required.")
     preset: Name | None = _option(
         None,
@@ -56,14 +60,30 @@ class FitConfig:
     text_column: Name = _option("text", "Column that holds the text.")
     label_column: Name = _option("label", "Column that holds the label.")
     encoding: Name = _option("utf-8", "Character encoding of text files.")
-    invalid_rows: Literal["fail", "drop"] = _option(
-        "fail", "Rows whose text or label is null, blank or broken Unicode: fail, or drop and count them."
+    quality: dict[str, Literal["report", "drop", "fail", "off"]] | None = _option(
+        None, "Policy of single data checks, by name. None: leakage and undecodable bytes fail, the rest is reported."
+    )
+    mask_personal_data: bool = _option(
+        False, "Replace e-mail addresses, phone, card and account numbers and IP addresses by placeholders when reading."
     )
 
-    validation_data: Name | None = _option(None, "Validation split as a file of its own, instead of a fraction.")
-    test_data: Name | None = _option(None, "Test split as a file of its own, instead of a fraction.")
-    validation_fraction: Fraction = _option(0.1, "Share of the rows for validation, stratified by label.")
-    test_fraction: Fraction = _option(0.1, "Share of the rows for the test split, stratified by label.")
+    validation_data: Name | None = _option(None, "Validation split as data of its own, instead of a fraction.")
+    test_data: Name | None = _option(None, "Test split as data of its own, instead of a fraction.")
+    synthetic_data: Name | None = _option(None, "More training rows, for instance made ones; never in another split.")
+    validation_fraction: Fraction = _option(0.1, "Share of the rows for validation.")
+    test_fraction: Fraction = _option(0.1, "Share of the rows for the test split.")
+    split: Literal["auto", "stratified", "random", "grouped", "time", "hash", "predefined"] = _option(
+        "auto",
+        "How rows are split. auto: by the group, time or split column if one is named, by hash when streamed, else "
+        "stratified by label.",
+    )
+    group_column: Name | None = _option(None, "Column whose values are never in two splits, such as an author.")
+    time_column: Name | None = _option(None, "Column of times: the latest rows are the test split.")
+    split_column: Name | None = _option(None, "Column that says train, validation or test.")
+    streaming: Literal["auto"] | bool = _option(
+        "auto", "Keep rows and tokens on disk instead of in memory. auto: when the files exceed 1 GiB."
+    )
+    cache_dir: Name | None = _option(None, "Where streamed rows are kept during a run. None: the temporary directory.")
 
     sequence_length: Annotated[int, Field(ge=3)] | None = _option(
         None, "Longest row in tokens; longer ones are truncated and counted. None: what the backbone takes, or 512."
@@ -91,6 +111,12 @@ class FitConfig:
         0.01, "Decoupled weight decay (AdamW); never on biases and normalisation."
     )
     clip_norm: Annotated[float, Field(gt=0.0)] | None = _option(1.0, "Largest global gradient norm. None: no clipping.")
+    resample: Literal["none", "oversample", "undersample"] = _option(
+        "none", "Balance the classes in each epoch: repeat rows of rare ones, or leave out rows of frequent ones."
+    )
+    augment: dict[str, Annotated[float, Field(gt=0.0, le=1.0)] | dict[str, Any]] | None = _option(
+        None, "Augmentations of training rows, in order: name to probability, or to the augmentation's options."
+    )
     label_smoothing: Fraction = _option(0.0, "Share of the target probability that is spread over all classes.")
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0.0)]] | None = _option(
         None, "Weight of each class in the training loss: balanced, or label to weight."
@@ -158,6 +184,7 @@ class FitConfig:
                 lambda: not self.has_validation and self.test_data is None and not self.test_fraction,
                 "Neither a validation nor a test split is left; set one of the fractions above 0.",
             ),
+            *self._split_rules(),
             (
                 {"overwrite", "output_dir"},
                 lambda: self.overwrite and self.output_dir is None,
@@ -165,6 +192,57 @@ class FitConfig:
             ),
         ]
         return [message for fields, broken, message in rules if not fields & wrong and broken()]
+
+    def _split_rules(self) -> list[tuple[set[str], Callable[[], bool], str]]:
+        named = [name for name in SPLIT_COLUMNS.values() if getattr(self, name) is not None]
+        needed = SPLIT_COLUMNS.get(self.split) if isinstance(self.split, str) else None
+        columns = {"split", *SPLIT_COLUMNS.values()}
+        return [
+            (columns, lambda: len(named) > 1, f"{' and '.join(named)} both decide the split; name one."),
+            (
+                columns,
+                lambda: needed is not None and getattr(self, needed) is None,
+                f"split={self.split!r} needs {needed}.",
+            ),
+            (
+                columns,
+                lambda: self.split != "auto" and any(name != needed for name in named),
+                f"split={self.split!r} does not use {' and '.join(named)}; leave split on 'auto', or the column out.",
+            ),
+            (
+                {*columns, "text_column", "label_column"},
+                lambda: self.key_column in (self.text_column, self.label_column),
+                f"The split column {self.key_column!r} is the text or label column; it must be another.",
+            ),
+            (
+                {"split", "streaming"},
+                lambda: self.streaming is True and self.split in ("stratified", "random"),
+                f"split={self.split!r} needs all rows in memory; a streamed source is split by hash, group, time or column.",
+            ),
+            (
+                {"cache_dir", "streaming"},
+                lambda: self.cache_dir is not None and self.streaming is False,
+                "cache_dir is for streamed rows, but streaming is off.",
+            ),
+            (
+                {"resample", "class_weights"},
+                lambda: self.resample != "none" and self.class_weights == "balanced",
+                "resample and class_weights='balanced' both balance the classes; choose one.",
+            ),
+        ]
+
+    @property
+    def key_column(self) -> str | None:
+        """The column that decides the split of a row; None when none does."""
+        return self.group_column or self.time_column or self.split_column
+
+    @property
+    def split_method(self) -> str:
+        """How rows in memory are split, with "auto" resolved."""
+        if self.split != "auto":
+            return self.split
+        named = [method for method, name in SPLIT_COLUMNS.items() if getattr(self, name) is not None]
+        return named[0] if named else "stratified"
 
     @property
     def validation_share(self) -> float:

@@ -17,7 +17,6 @@ from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ArtifactError, ConfigError, DataError
 from tfft.data.pipeline import token_gather
-from tfft.data.read import describe, read_table
 from tfft.data.schema import TextExamples
 from tfft.data.token_cache import encode_texts
 from tfft.evaluation.evaluation import Evaluation
@@ -25,6 +24,8 @@ from tfft.evaluation.report import Report
 from tfft.export.base import Exportable, exporters
 from tfft.inference import ForwardRunner
 from tfft.layers.text_encoder import TextEncoder
+from tfft.quality.masking import Masker
+from tfft.reading import is_source, read_examples
 from tfft.runs.run_directory import read_run, versions, write_run
 from tfft.tasks.base import Task, tasks
 from tfft.training.build import BuiltModel, build_model
@@ -118,43 +119,67 @@ class FineTunedModel:
             ConfigError: When `batch_size` is below 1.
         """
         if isinstance(texts, (str, bytes)):
-            raise DataError("predict takes a list of texts; received one string. Write predict([text]).")
+            raise DataError("A list of texts is expected; received one string, which is no file. Write predict([text]).")
         if not isinstance(texts, Iterable):
-            raise DataError(f"predict takes a list of texts; received a {type(texts).__name__}.")
-        if batch_size < 1:
-            raise ConfigError(f"batch_size should be at least 1; received {batch_size}.")
+            raise DataError(f"A list of texts is expected; received a {type(texts).__name__}.")
         texts = list(texts)
         wrong = [place for place, text in enumerate(texts) if not isinstance(text, str)]
         if wrong:
             kind = type(texts[wrong[0]]).__name__
-            raise DataError(
-                f"predict takes strings; the item at position {wrong[0]} is a {kind} ({len(wrong)} in all)."
-            )
+            raise DataError(f"Texts are strings; the item at position {wrong[0]} is a {kind} ({len(wrong)} in all).")
         return self._outputs(texts, batch_size, self._console)
 
     def _outputs(self, texts: Sequence[str], batch_size: int, console: Console) -> np.ndarray:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size should be at least 1; received {batch_size}.")
+        if self.config.mask_personal_data:
+            masker = Masker()
+            texts = [masker.mask(text) for text in texts]
         cache = encode_texts(texts, self._encoder, console, what="texts")
         gather = token_gather(cache, self._encoder)
         return self._runner.outputs(gather, cache.lengths, batch_size=batch_size, console=console, what="predicting")
 
-    def predict(self, texts: Sequence[str], *, batch_size: int = 32) -> list[Any]:
+    def predict(self, data: Any, *, batch_size: int = 32) -> list[Any]:
         """Predicts from raw texts.
 
         Args:
-            texts: One text a row.
+            data: A list of texts, or anything that `tfft.fit` takes as data, with the run's text column.
             batch_size: Rows per forward pass.
 
         Returns:
-            One prediction a text; for text classification a `Prediction` with `label` and `probabilities`.
+            One prediction a row; for text classification a `Prediction` with `label` and `probabilities`. None for a row
+            of a data source that has no text.
 
         Raises:
-            DataError: When `texts` is not a list of strings.
+            DataError: When the data cannot be read.
 
         Example:
             >>> model.predict(["what a film"])[0].label
             'positive'
         """
-        return self.task.decode(self.outputs(texts, batch_size=batch_size), self.labels)
+        if is_source(data):
+            return [prediction for _, prediction in self.predict_rows(data, batch_size=batch_size)]
+        return self.task.decode(self.outputs(data, batch_size=batch_size), self.labels)
+
+    def predict_rows(self, source: Any, *, batch_size: int = 32) -> list[tuple[str | None, Any]]:
+        """Predicts every row of a data source.
+
+        Args:
+            source: Anything that `tfft.fit` takes as data, with the run's text column.
+            batch_size: Rows per forward pass.
+
+        Returns:
+            Text and prediction of each row; both None for a row that has no text.
+
+        Raises:
+            DataError: When the data cannot be read.
+        """
+        examples = self.read(source, labelled=False)
+        predictions = self.task.decode(self._outputs(examples.texts, batch_size, self._console), self.labels)
+        found: list[tuple[str | None, Any]] = [(None, None)] * examples.where.total
+        for row, text, prediction in zip(examples.rows, examples.texts, predictions, strict=True):
+            found[row - 1] = (text, prediction)
+        return found
 
     def read(self, source: Any, *, labelled: bool) -> TextExamples:
         """Reads data with the columns and options of the run.
@@ -169,9 +194,7 @@ class FineTunedModel:
         Raises:
             DataError: When the data cannot be used.
         """
-        columns = self.task.columns(self.config, labelled=labelled)
-        table = read_table(source, columns, encoding=self.config.encoding, console=self._console)
-        return self.task.examples(table, self.config, labelled=labelled, where=describe(source), console=self._console)
+        return read_examples(source, self.config, self._console, labelled=labelled).examples
 
     def evaluate(self, source: Any, *, batch_size: int = 32) -> Evaluation:
         """Computes the figures on labelled data, once over all of it.
@@ -188,7 +211,7 @@ class FineTunedModel:
         """
         examples = self.read(source, labelled=True)
         targets = self.task.targets(examples, self.labels)
-        outputs = self.outputs(examples.texts, batch_size=batch_size)
+        outputs = self._outputs(examples.texts, batch_size, self._console)
         return Evaluation(f"{examples.where}, {len(examples):,} rows", self.task.metrics(outputs, targets, self.labels))
 
     def export(self, directory: str | Path, *, format: str = "saved_model") -> Path:

@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from tfft.augment.base import Augmentation
+from tfft.augment.compose import Augmenter
+from tfft.augmenting import say_fired, text_augmenter
 from tfft.backbones.base import TextBackbone
-from tfft.backbones.keras_hub import load_text_backbone
+from tfft.backbones.keras_hub import load_text_backbone, masked_language_model
 from tfft.backbones.packaged import DEFAULT_TEXT_PRESET
 from tfft.config import FitConfig
 from tfft.console import Console
-from tfft.core.errors import ConfigError, TrainingError
+from tfft.core.errors import ConfigError, DataError, TrainingError
 from tfft.data.bucketing import choose_widths, padded_tokens
-from tfft.data.pipeline import Gather, array_gather, token_gather
+from tfft.data.order import EpochOrder
+from tfft.data.pipeline import Gather, TrainingGather, array_gather, augmented_gather, token_gather
 from tfft.data.splits import TRAIN, VALIDATION
 from tfft.data.token_cache import TokenCache, encode_texts
 from tfft.distribute.plan import ExecutionPlan
 from tfft.evaluation.report import Report
-from tfft.finetuned import FineTunedModel, RunRecord
+from tfft.finetuned import FineTunedModel, RunRecord, load_run
 from tfft.inference import ForwardRunner
 from tfft.layers.text_encoder import TextEncoder
 from tfft.metrics.base import Metrics
-from tfft.splitting import SplitData
+from tfft.splitting import SplitData, without_rows
 from tfft.tasks.base import tasks
 from tfft.training.build import BuiltModel, build_model, check_trainable
 from tfft.training.loop import TrainingData, train
 
 #: Test rows kept in the run directory, to verify exports with.
 HELD_OUT_ROWS = 32
+#: The TF-IDF baseline is trained on at most so many rows, which it holds in memory.
+MOST_BASELINE_ROWS = 200_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Encoded:
     """One split as the model takes it.
 
     Attributes:
-        gather: Makes the inputs from row positions.
+        gather: Makes the inputs from row positions, as they are.
         lengths: Length of each row in tokens, int64 of shape `(rows,)`.
         targets: One target a row.
     """
@@ -95,7 +104,14 @@ class SplitFigures:
         return tasks.get(str(self._config.task)).metrics(outputs, split.targets, self._labels)
 
 
-def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Console) -> FineTunedModel:
+def run_fit(
+    config: FitConfig,
+    data: SplitData,
+    plan: ExecutionPlan,
+    console: Console,
+    *,
+    augmentations: Sequence[Augmentation] = (),
+) -> FineTunedModel:
     """Fine-tunes a model on data that is read, checked and split.
 
     Args:
@@ -103,6 +119,7 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
         data: The splits.
         plan: Where and how the training step runs.
         console: Where progress and decisions are said.
+        augmentations: Augmentations of training rows, in order.
 
     Returns:
         The trained model, evaluated before and after, not saved yet.
@@ -119,10 +136,20 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
     if config.preset is None:
         console.say(f"preset: {DEFAULT_TEXT_PRESET} (none was named)")
     backbone = load_text_backbone(config.preset)
-    encoder, caches = tokenize(config, backbone, data, console)
+    encoder, caches, data = tokenize(config, backbone, data, console)
+    augmenter = text_augmenter(
+        augmentations,
+        config,
+        backbone,
+        encoder,
+        data.examples[TRAIN],
+        console,
+        load_translator=lambda path: _translator(path, console),
+        masked_lm=masked_language_model(config.preset),
+    )
     built = _build(config, backbone, data, console)
     model, splits = _model_inputs(built, encoder, caches, data, config, console)
-    training = _training_data(splits[TRAIN], data, config, console)
+    training = _training_data(splits[TRAIN], caches[TRAIN], encoder, augmenter, data, config, console)
 
     judged = data.report_split
     figures = SplitFigures(model, splits, data, config, console)
@@ -141,8 +168,9 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
         "preset": backbone.preset,
         "device": plan.device,
         "jit_compile": plan.jit_compile,
-        "widths": list(training.widths),
+        "widths": list(training.order.widths),
         "steps": result.steps,
+        "augmented": {} if augmenter is None else say_fired(augmenter, console),
         "seconds": round(time.monotonic() - started, 1),
     }
     held_out = _spread(data.examples[judged].texts, HELD_OUT_ROWS)
@@ -158,6 +186,19 @@ def run_fit(config: FitConfig, data: SplitData, plan: ExecutionPlan, console: Co
     )
 
 
+def _translator(path: str, console: Console) -> Callable[[list[str]], list[str]]:
+    """Loads a run whose predictions are texts."""
+    model = load_run(Path(path), console)
+
+    def translate(texts: list[str]) -> list[str]:
+        predictions = model.predict(texts)
+        if not all(isinstance(prediction, str) for prediction in predictions):
+            raise ConfigError(f"{path} is a run of {model.config.task}, which gives no texts; name a translation run.")
+        return predictions
+
+    return translate
+
+
 def _build(config: FitConfig, backbone: TextBackbone, data: SplitData, console: Console) -> BuiltModel:
     built = build_model(backbone, tasks.get(str(config.task)).head, config, len(data.labels))
     trained = check_trainable(built, config)
@@ -169,19 +210,45 @@ def _build(config: FitConfig, backbone: TextBackbone, data: SplitData, console: 
     return built
 
 
-def _training_data(split: Encoded, data: SplitData, config: FitConfig, console: Console) -> TrainingData:
+def _training_data(
+    split: Encoded,
+    cache: TokenCache,
+    encoder: TextEncoder,
+    augmenter: Augmenter | None,
+    data: SplitData,
+    config: FitConfig,
+    console: Console,
+) -> TrainingData:
     widths = choose_widths(split.lengths, config.num_buckets)
     padding = 1 - int(split.lengths.sum()) / padded_tokens(split.lengths, widths)
     console.say(f"batch widths: {', '.join(map(str, widths))} tokens, of which {padding:.1%} are padding")
-    return TrainingData(split.gather, split.targets, data.weights, split.lengths, widths)
+    classes = split.targets if config.resample != "none" else None
+    order = EpochOrder(split.lengths, widths, config.batch_size, config.seed, classes, config.resample)
+    if classes is not None:
+        console.say(f"resample={config.resample}: {order.rows_per_epoch:,} rows an epoch instead of {len(classes):,}")
+
+    def as_they_are(rows: tf.Tensor, width: tf.Tensor, seed: tf.Tensor) -> Any:
+        del seed
+        return split.gather(rows, width)
+
+    gather: TrainingGather = as_they_are
+    if augmenter is not None:
+        gather = augmented_gather(data.examples[TRAIN].texts, cache, encoder, augmenter, widths)
+    return TrainingData(gather, split.targets, data.weights, order)
 
 
 def _baselines(config: FitConfig, data: SplitData, console: Console) -> Mapping[str, Metrics]:
     if not config.baselines:
         return {}
-    console.say("training the baselines")
-    train_split, judged = ((data.examples[name], data.targets[name]) for name in (TRAIN, data.report_split))
-    return tasks.get(str(config.task)).baselines(train_split, judged, data.labels)
+    examples, targets = data.examples[TRAIN], data.targets[TRAIN]
+    rows = np.arange(len(examples))
+    if len(rows) > MOST_BASELINE_ROWS:
+        rows = np.sort(np.random.default_rng(config.seed).choice(len(rows), MOST_BASELINE_ROWS, replace=False))
+        console.say(f"training the baselines on {len(rows):,} of {len(examples):,} rows, chosen by the seed")
+    else:
+        console.say("training the baselines")
+    judged = (data.examples[data.report_split], data.targets[data.report_split])
+    return tasks.get(str(config.task)).baselines((examples.take(rows), targets[rows]), judged, data.labels)
 
 
 def _spread(texts: Sequence[str], count: int) -> list[str]:
@@ -192,7 +259,7 @@ def _spread(texts: Sequence[str], count: int) -> list[str]:
 
 def tokenize(
     config: FitConfig, backbone: TextBackbone, data: SplitData, console: Console
-) -> tuple[TextEncoder, dict[str, TokenCache]]:
+) -> tuple[TextEncoder, dict[str, TokenCache], SplitData]:
     """Tokenizes every split once.
 
     Args:
@@ -202,10 +269,11 @@ def tokenize(
         console: Where progress and truncation are said.
 
     Returns:
-        The encoder, and the token ids of each split.
+        The encoder, the token ids of each split, and the splits without rows that a policy drops for their length.
 
     Raises:
         ConfigError: When sequence_length is more than the backbone takes.
+        DataError: When rows are too long and the policy for lengths is "fail".
     """
     limit = backbone.max_sequence_length
     if limit is not None and config.sequence_length is not None and config.sequence_length > limit:
@@ -217,7 +285,22 @@ def tokenize(
     caches = {
         name: encode_texts(examples.texts, encoder, console, what=name) for name, examples in data.examples.items()
     }
-    return encoder, caches
+    policy = (config.quality or {}).get("lengths", "report")
+    too_long = {name: cache.truncated for name, cache in caches.items() if len(cache.truncated)}
+    if not too_long or policy in ("report", "off"):
+        return encoder, caches, data
+    if policy == "fail":
+        name, rows = next(iter(too_long.items()))
+        examples = data.examples[name]
+        raise DataError(
+            f"{examples.where}: {len(rows):,} rows of the {name} split are longer than {encoder.sequence_length} tokens "
+            f"({examples.name_rows(rows)}). Raise sequence_length, or set quality={{'lengths': 'report'}} to truncate them."
+        )
+    kept = without_rows(data, too_long, f"longer than {encoder.sequence_length} tokens", config)
+    counts = ", ".join(f"{len(rows):,} of {name}" for name, rows in too_long.items())
+    console.say(f"lengths: dropped rows that would have been truncated: {counts}")
+    quiet = Console(quiet=True)
+    return encoder, {name: encode_texts(split.texts, encoder, quiet, what=name) for name, split in kept.examples.items()}, kept
 
 
 def _model_inputs(
@@ -231,7 +314,10 @@ def _model_inputs(
     """Returns the model to train and what it takes: all of it on tokens, or its head on features computed once."""
     gathers = {name: token_gather(cache, encoder) for name, cache in caches.items()}
     model = built.model
-    if config.freeze == "backbone":
+    every_step = "rows are augmented" if config.augment else "the data is streamed" if data.streamed else ""
+    if config.freeze == "backbone" and every_step:
+        console.say(f"the frozen backbone runs in every step, since {every_step}")
+    elif config.freeze == "backbone":
         model, runner = built.head, ForwardRunner(built.features)
         for name, cache in caches.items():
             features = runner.outputs(

@@ -24,7 +24,7 @@ def read() -> Callable[..., pd.DataFrame]:
     """Reads text and label of any source without saying anything."""
 
     def read(source: Any, columns: Sequence[str] = ("text", "label"), encoding: str = "utf-8") -> pd.DataFrame:
-        return read_table(source, columns, encoding=encoding, console=Console(quiet=True))
+        return read_table(source, columns, encoding=encoding, console=Console(quiet=True)).frame
 
     return read
 

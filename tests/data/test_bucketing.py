@@ -67,6 +67,33 @@ def test_epoch_holds_every_row_once_in_full_batches_that_are_wide_enough(
     assert all(lengths[row] <= batch.width for batch in batches for row in batch.rows)
 
 
+@given(lengths=LENGTHS, most=BUCKETS, size=SIZES, seed=st.integers(0, 2**31 - 1), data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_epoch_of_given_rows_holds_each_as_often_as_it_is_given(
+    lengths: list[int], most: int, size: int, seed: int, data: st.DataObject
+) -> None:
+    rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=60))
+    widths = choose_widths(lengths, most)
+    batches = training_batches(
+        np.array(lengths), widths, batch_size=size, seed=seed, epoch=1, rows=np.array(rows, dtype=np.int64)
+    )
+    assert sorted(order(batches)) == sorted(rows)
+    assert len(batches) == math.ceil(len(rows) / size)
+    assert sum(len(batch.rows) != size for batch in batches) == (len(rows) % size != 0)
+    assert all(lengths[row] <= batch.width for batch in batches for row in batch.rows)
+
+
+def test_each_row_once_is_the_same_epoch_as_no_choice_of_rows() -> None:
+    lengths = [3, 10, 4, 3, 9, 10, 3] * 9
+    chosen = training_batches(
+        np.array(lengths), (4, 10), batch_size=8, seed=5, epoch=2, rows=np.arange(len(lengths), dtype=np.int64)
+    )
+    plain = epoch(lengths, (4, 10), 8, seed=5, number=2)
+    assert [(batch.rows.tolist(), batch.width) for batch in chosen] == [
+        (batch.rows.tolist(), batch.width) for batch in plain
+    ]
+
+
 def test_rows_of_one_length_are_padded_to_that_length() -> None:
     batches = epoch([3] * 64 + [10] * 70, (3, 10), 32)
     assert sorted(batch.width for batch in batches) == [3, 3, 10, 10, 10]

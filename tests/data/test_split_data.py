@@ -13,13 +13,14 @@ import pytest
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import DataError
-from tfft.splitting import SplitData, split_data
+from tfft.splitting import Sources, SplitData, fold_data, split_data
 
 
 def split(source: Any, stream: io.StringIO | None = None, **options: Any) -> SplitData:
     """Splits data with the given options."""
     config = FitConfig(task="text_classification", **options)
-    return split_data(config, source, Console(stream=stream or io.StringIO()))
+    sources = Sources(source, config.validation_data, config.test_data, config.synthetic_data)
+    return split_data(config, sources, Console(stream=stream or io.StringIO()))
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_fractions_divide_the_rows_and_the_record_names_them(opinions: pd.DataFr
     splits = split(opinions, stream, validation_fraction=0.1, test_fraction=0.2)
     assert splits.record["sizes"] == {"train": 42, "validation": 6, "test": 12}
     assert splits.labels == ["bad", "good"]
-    assert stream.getvalue() == "splits: train 42 rows, validation 6 rows, test 12 rows\n"
+    assert stream.getvalue().endswith("splits: train 42 rows, validation 6 rows, test 12 rows\n")
     texts, labels = opinions["text"].tolist(), opinions["label"].tolist()
     for name in ("validation", "test"):
         rows = splits.record["rows"][name]
@@ -100,7 +101,7 @@ def test_dropped_rows_are_recorded_by_split_and_reason(opinions: pd.DataFrame, t
     holes = opinions.astype(object)
     holes.iloc[[2, 5], 0] = [None, " "]
     stream = io.StringIO()
-    splits = split(holes, stream, invalid_rows="drop", test_data=str(tmp_path / "test.csv"))
+    splits = split(holes, stream, test_data=str(tmp_path / "test.csv"))
     assert splits.record["dropped"] == {
         "train": {"null text": [3], "blank text": [6]},
         "test": {"blank text": [2], "blank label": [3]},
@@ -108,8 +109,8 @@ def test_dropped_rows_are_recorded_by_split_and_reason(opinions: pd.DataFrame, t
     assert splits.record["sizes"]["train"] + splits.record["sizes"]["validation"] == 58
     assert splits.record["rows"]["test"] == [1, 4]
     assert not {3, 6} & set(splits.record["rows"]["validation"])
-    assert "dropped 2 of 60 rows" in stream.getvalue()
-    assert "dropped 2 of 4 rows" in stream.getvalue()
+    assert "left out 2 of 60 rows" in stream.getvalue()
+    assert "left out 2 of 4 rows" in stream.getvalue()
 
 
 def test_label_that_training_never_saw_is_named_with_file_and_row(opinions: pd.DataFrame, tmp_path: Path) -> None:
@@ -118,11 +119,11 @@ def test_label_that_training_never_saw_is_named_with_file_and_row(opinions: pd.D
         split(opinions, test_data=str(tmp_path / "test.csv"))
 
 
-def test_null_cells_fail_unless_told_otherwise(opinions: pd.DataFrame) -> None:
+def test_null_cells_fail_when_told_to(opinions: pd.DataFrame) -> None:
     holes = opinions.astype(object)
     holes.iloc[7, 1] = None
     with pytest.raises(DataError, match=r"<DataFrame>: 1 with null label \(row 8\)"):
-        split(holes)
+        split(holes, quality={"missing": "fail"})
 
 
 def test_only_the_columns_of_the_task_are_needed_under_any_name(opinions: pd.DataFrame) -> None:
@@ -130,3 +131,81 @@ def test_only_the_columns_of_the_task_are_needed_under_any_name(opinions: pd.Dat
     splits = split(renamed, text_column="review", label_column="stars")
     assert splits.record["sources"]["train"]["columns"] == ["review", "stars"]
     assert splits.examples["test"].texts == split(opinions).examples["test"].texts
+
+
+def test_leakage_between_given_files_fails_and_can_be_dropped(opinions: pd.DataFrame, tmp_path: Path) -> None:
+    opinions.iloc[[3, 10]].to_csv(tmp_path / "test.csv", index=False)
+    options = {"test_data": str(tmp_path / "test.csv"), "validation_fraction": 0.0}
+    with pytest.raises(DataError, match=r"leakage: 2 .*train rows 4, 11"):
+        split(opinions, **options)
+    splits = split(opinions, **options, quality={"leakage": "drop"})
+    assert splits.record["sizes"] == {"train": 58, "test": 2}
+    assert splits.record["dropped_by_checks"] == {"train": {"leakage": [4, 11]}}
+    assert not set(splits.examples["train"].texts) & set(splits.examples["test"].texts)
+
+
+def test_duplicates_are_never_torn_apart_by_the_splits_own_making(opinions: pd.DataFrame) -> None:
+    twice = pd.concat([opinions, opinions, opinions.assign(text=opinions["text"].str.upper() + " ")])
+    splits = split(twice, validation_fraction=0.2, test_fraction=0.2)
+    texts = [{text.strip().lower() for text in part.texts} for part in splits.examples.values()]
+    assert sum(map(len, texts)) == 60
+    assert splits.record["sizes"] == {"train": 108, "validation": 36, "test": 36}
+
+
+def test_dropped_duplicates_are_recorded_with_their_rows(opinions: pd.DataFrame) -> None:
+    twice = pd.concat([opinions, opinions.iloc[:5]])
+    splits = split(twice, quality={"exact_duplicates": "drop"})
+    rows = [row for by_reason in splits.record["dropped_by_checks"].values() for row in by_reason["exact_duplicates"]]
+    assert sorted(rows) == [61, 62, 63, 64, 65]
+    assert sum(splits.record["sizes"].values()) == 60
+
+
+def test_streamed_rows_are_those_in_memory(opinions: pd.DataFrame) -> None:
+    on_disk, in_memory = (split(opinions, split="hash", streaming=streaming, seed=3) for streaming in (True, False))
+    assert on_disk.streamed and not in_memory.streamed
+    for name, part in in_memory.examples.items():
+        assert list(on_disk.examples[name].texts) == list(part.texts)
+        assert on_disk.targets[name].tolist() == in_memory.targets[name].tolist()
+    assert on_disk.record["sources"] == in_memory.record["sources"]
+
+
+def test_a_streamed_row_keeps_its_split_when_rows_are_added(opinions: pd.DataFrame) -> None:
+    few = split(opinions.iloc[:40], streaming=True, seed=3)
+    more = split(opinions, streaming=True, seed=3)
+    for name, part in few.examples.items():
+        assert set(part.texts) <= set(more.examples[name].texts)
+
+
+def test_rows_a_split_column_does_not_name_come_from_training(opinions: pd.DataFrame) -> None:
+    stream = io.StringIO()
+    named = opinions.assign(part=["test" if row < 6 else "train" for row in range(60)])
+    splits = split(named, stream, split_column="part", validation_fraction=0.2)
+    assert splits.record["rows"]["test"] == [1, 2, 3, 4, 5, 6]
+    assert splits.record["sizes"] == {"train": 43, "validation": 11, "test": 6}
+    assert "part names no validation rows" in stream.getvalue()
+    rows = [row for part in splits.examples.values() for row in part.rows.tolist()]
+    assert sorted(rows) == list(range(1, 61))
+
+
+def test_masking_is_consistent_over_all_splits(opinions: pd.DataFrame, tmp_path: Path) -> None:
+    texts = [f"{text} ask person{row % 3}@example.com" for row, text in enumerate(opinions["text"])]
+    table = opinions.assign(text=texts)
+    table.iloc[:2].assign(text=["write to Person1@Example.com", "or to new@example.com"]).to_csv(
+        tmp_path / "test.csv", index=False
+    )
+    stream = io.StringIO()
+    splits = split(table, stream, mask_personal_data=True, test_data=str(tmp_path / "test.csv"))
+    everything = " ".join(text for part in splits.examples.values() for text in part.texts)
+    assert "@" not in everything
+    assert list(splits.examples["test"].texts) == ["write to <EMAIL_2>", "or to <EMAIL_4>"]
+    assert "masked" in stream.getvalue()
+
+
+def test_each_row_is_tested_once_in_cross_validation(opinions: pd.DataFrame) -> None:
+    config = FitConfig(task="text_classification", validation_fraction=0.1)
+    folds = list(fold_data(config, Sources(opinions), 4, Console(quiet=True)))
+    assert sorted(row for fold in folds for row in fold.record["rows"]["test"]) == list(range(1, 61))
+    for fold in folds:
+        assert abs(Counter(fold.examples["test"].labels)["good"] - 7.5) < 1
+        rows = [row for part in fold.examples.values() for row in part.rows.tolist()]
+        assert sorted(rows) == list(range(1, 61))

@@ -18,7 +18,7 @@ import tfft
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ArtifactError, ConfigError, DataError, PresetError
-from tfft.splitting import SplitData, split_data
+from tfft.splitting import Sources, SplitData, split_data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Bench:
 
     def split(self, source: Any = None, **changed: Any) -> SplitData:
         config = FitConfig(**{**self.options, **changed})
-        return split_data(config, self.table if source is None else source, Console(quiet=True))
+        sources = Sources(self.table if source is None else source, config.validation_data, config.test_data)
+        return split_data(config, dataclasses.replace(sources, synthetic=config.synthetic_data), Console(quiet=True))
 
     def file(self, name: str, table: pd.DataFrame, encoding: str = "utf-8") -> str:
         table.to_csv(self.folder / name, index=False, encoding=encoding)
@@ -99,6 +100,8 @@ IN_THE_WEIGHTS = {
     "clip_norm": 0.05,
     "label_smoothing": 0.2,
     "class_weights": "balanced",
+    "resample": "undersample",
+    "augment": {"random_swap": 1.0},
     "seed": 1,
 }
 Check = Callable[[Bench], None]
@@ -152,9 +155,9 @@ def _an_occupied_directory_is_refused_or_not(bench: Bench) -> None:
 
 @shows_in("text_column")
 def _texts_come_from_the_column(bench: Bench) -> None:
-    renamed = bench.table.rename(columns={"text": "body"}).assign(text="constant")
-    assert set(bench.split(renamed).examples["train"].texts) == {"constant"}
-    assert set(bench.split(renamed, text_column="body").examples["train"].texts) <= set(bench.table["text"])
+    other = bench.table.assign(body=[f"body {row}" for row in range(50)])
+    assert all(text.startswith("body") for text in bench.split(other, text_column="body").examples["train"].texts)
+    assert set(bench.split(other).examples["train"].texts) <= set(bench.table["text"])
 
 
 @shows_in("label_column")
@@ -168,17 +171,74 @@ def _labels_come_from_the_column(bench: Bench) -> None:
 def _files_are_decoded_with_it(bench: Bench) -> None:
     path = bench.file("latin.csv", bench.table.assign(text=bench.table["text"] + " café"), encoding="latin-1")
     assert all(text.endswith("café") for text in bench.split(path, encoding="latin-1").examples["train"].texts)
-    with pytest.raises(DataError, match="not valid utf-8"):
+    with pytest.raises(DataError, match="undecodable text"):
         bench.split(path)
 
 
-@shows_in("invalid_rows")
-def _blank_rows_fail_or_are_dropped(bench: Bench) -> None:
+@shows_in("quality")
+def _policies_decide_about_findings(bench: Bench) -> None:
     holed = bench.table.copy()
     holed.loc[4, "text"] = " "
+    assert bench.split(holed).record["dropped"]["train"] == {"blank text": [5]}
     with pytest.raises(DataError, match="row 5"):
-        bench.split(holed)
-    assert bench.split(holed, invalid_rows="drop").record["dropped"]["train"] == {"blank text": [5]}
+        bench.split(holed, quality={"missing": "fail"})
+    with pytest.raises(ConfigError, match="leakage"):
+        bench.split(quality={"leakages": "drop"})
+
+
+@shows_in("mask_personal_data")
+def _addresses_are_masked_when_reading(bench: Bench) -> None:
+    table = bench.table.assign(text=bench.table["text"] + " ann@example.com")
+    texts = [text for split in bench.split(table, mask_personal_data=True).examples.values() for text in split.texts]
+    assert all(text.endswith("<EMAIL_1>") for text in texts)
+    assert all(text.endswith("ann@example.com") for text in bench.split(table).examples["train"].texts)
+
+
+@shows_in("synthetic_data")
+def _made_rows_are_trained_on_and_nowhere_else(bench: Bench) -> None:
+    path = bench.file("made.csv", pd.DataFrame({"text": ["made up"] * 3, "label": ["bad"] * 3}))
+    plain, more = bench.split(), bench.split(synthetic_data=path)
+    assert list(more.examples["train"].texts) == [*plain.examples["train"].texts, *["made up"] * 3]
+    assert list(more.examples["test"].texts) == list(plain.examples["test"].texts)
+
+
+@shows_in("split")
+def _rows_are_split_as_it_says(bench: Bench) -> None:
+    hashed, ranked = (bench.split(split=split).record["rows"]["test"] for split in ("hash", "random"))
+    assert len({str(rows) for rows in (hashed, ranked, bench.split().record["rows"]["test"])}) == 3
+
+
+@shows_in("group_column")
+def _groups_are_not_torn(bench: Bench) -> None:
+    groups = np.arange(50) // 10
+    test = bench.split(bench.table.assign(author=groups), group_column="author").record["rows"]["test"]
+    assert len(test) == 10 and len({groups[row - 1] for row in test}) == 1
+
+
+@shows_in("time_column")
+def _the_latest_rows_are_the_test_split(bench: Bench) -> None:
+    table = bench.table.assign(day=[f"2026-01-{1 + row % 28:02}" for row in range(50)])
+    test = bench.split(table, time_column="day").record["rows"]["test"]
+    assert {table["day"][row - 1] for row in test} == {f"2026-01-{day}" for day in range(24, 29)}
+
+
+@shows_in("split_column")
+def _the_column_says_the_split(bench: Bench) -> None:
+    table = bench.table.assign(part=["dev" if row == 7 else "test" if row < 6 else "train" for row in range(50)])
+    assert bench.split(table, split_column="part").record["rows"] == {"validation": [8], "test": [1, 2, 3, 4, 5, 6]}
+
+
+@shows_in("streaming")
+def _rows_are_on_disk(bench: Bench) -> None:
+    assert bench.split(streaming=True, split="hash").examples["train"].streamed
+    assert not bench.split(split="hash").examples["train"].streamed
+
+
+@shows_in("cache_dir")
+def _streamed_rows_are_kept_there(bench: Bench) -> None:
+    data = bench.split(streaming=True, split="hash", cache_dir=str(bench.folder / "cache"))
+    assert data.examples["train"].texts.store.directory == bench.folder / "cache"
+    assert list((bench.folder / "cache").iterdir()) == []  # the files have no names
 
 
 @shows_in("validation_data")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import keras
 
+from tfft.layers.fast_wordpiece import FastTokenizer, WordPiece, fast_tokenizer
 from tfft.layers.text_encoder import TextEncoder
 
 #: Used when neither the user nor the backbone says how long a row may be.
@@ -22,7 +24,8 @@ class TextBackbone:
         model: The KerasHub backbone, whole.
         trunk: The part of it from token features to token vectors; what hangs off the side is left out, such as BERT's
             pooler, whose variables would never get a gradient.
-        tokenizer: Layer from strings to ragged token ids.
+        tokenizer: Layer from strings to ragged token ids; it is what presets are saved with.
+        word_piece: What the tokenizer does, where it is KerasHub's WordPiece; otherwise why it has no faster twin.
         start_ids: Ids put before a text.
         end_ids: Ids put after a text.
         pad_id: Id that fills a row.
@@ -35,12 +38,18 @@ class TextBackbone:
     model: keras.Model
     trunk: keras.Model
     tokenizer: Any
+    word_piece: WordPiece | str
     start_ids: tuple[int, ...]
     end_ids: tuple[int, ...]
     pad_id: int
     max_sequence_length: int | None
     hidden_dim: int
     causal: bool
+
+    @functools.cached_property
+    def fast_tokenizer(self) -> FastTokenizer:
+        """What to tokenize with: ids are those of `tokenizer`, faster where that is proven; else the reason why not."""
+        return fast_tokenizer(self.tokenizer, self.word_piece)
 
     def encoder(self, sequence_length: int | None) -> TextEncoder:
         """Returns the text encoder.
@@ -52,7 +61,7 @@ class TextBackbone:
             An encoder that adds this backbone's start and end tokens.
         """
         return TextEncoder(
-            self.tokenizer,
+            self.fast_tokenizer.tokenize,
             start_ids=self.start_ids,
             end_ids=self.end_ids,
             pad_id=self.pad_id,
@@ -67,6 +76,7 @@ class TextBackbone:
         names = sorted({*self.trunk.input, "padding_mask"})
         return {name: keras.Input(shape=(None,), dtype="int32", name=name) for name in names}
 
-    def features(self, inputs: dict[str, Any]) -> Any:
-        """Applies the backbone: float of shape `(batch, sequence_length, hidden_dim)`."""
-        return self.trunk({name: inputs[name] for name in self.trunk.input})
+    def features(self, inputs: dict[str, Any], *, frozen: bool) -> Any:
+        """Applies the backbone: float of shape `(batch, sequence_length, hidden_dim)`; without dropout when frozen."""
+        taken = {name: inputs[name] for name in self.trunk.input}
+        return self.trunk(taken, training=False) if frozen else self.trunk(taken)

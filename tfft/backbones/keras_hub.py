@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_hub
+import numpy as np
 
 from tfft.backbones.base import TextBackbone
 from tfft.backbones.packaged import DEFAULT_TEXT_PRESET, PACKAGED_PRESETS
 from tfft.core.errors import ArtifactError, PresetError, nearest
+from tfft.layers.fast_wordpiece import WordPiece
+from tfft.layers.safe_characters import Words
 
 #: What a text encoder may take; anything else (decoder ids, images) is another kind of model.
 _TEXT_INPUTS = {"token_ids", "padding_mask", "segment_ids"}
+#: From token ids and padding mask, int32 `(batch, length)`, to logits `(batch, length, vocabulary_size)`.
+MaskedLogits = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _CONFIG_FILES = ("config.json", "tokenizer.json")
 
 
@@ -86,10 +92,92 @@ def load_saved_text_backbone(directory: Path) -> TextBackbone:
     return _text_backbone(str(directory), model, keras_hub.tokenizers.Tokenizer.from_preset(str(directory)))
 
 
+def masked_language_model(preset: str | None) -> Callable[[], MaskedLogits] | None:
+    """Returns how to load a preset's masked language model, where the preset has that head.
+
+    Only a KerasHub preset directory saved from a `MaskedLM` says that it holds the head's weights. For any other preset
+    KerasHub would make a head of random numbers without a word.
+
+    Args:
+        preset: The name of the backbone, as for `load_text_backbone`.
+
+    Returns:
+        A function that loads the model; None when the preset has no such head.
+    """
+    location = Path(_resolve(preset or DEFAULT_TEXT_PRESET))
+    config = location / "task.json"
+    if not config.is_file() or not (location / "task.weights.h5").is_file():
+        return None
+    name = json.loads(config.read_text("utf-8")).get("class_name", "")
+    if not issubclass(getattr(keras_hub.models, name, object), keras_hub.models.MaskedLM):
+        return None
+
+    def load() -> MaskedLogits:
+        task: Any = keras_hub.models.MaskedLM.from_preset(str(location), preprocessor=None)
+
+        def logits(token_ids: np.ndarray, padding_mask: np.ndarray) -> np.ndarray:
+            rows, length = token_ids.shape
+            features = {
+                "token_ids": token_ids,
+                "padding_mask": padding_mask,
+                "segment_ids": np.zeros_like(token_ids),
+                "mask_positions": np.tile(np.arange(length, dtype=np.int32), (rows, 1)),
+            }
+            return np.asarray(task({name: features[name] for name in task.input}, training=False))
+
+        return logits
+
+    return load
+
+
 @functools.cache
 def builtin_text_presets() -> tuple[str, ...]:
     """Returns the names of KerasHub's own text presets, sorted."""
     return tuple(sorted(keras_hub.tokenizers.Tokenizer.presets))
+
+
+def word_piece_of(tokenizer: Any) -> WordPiece | str:
+    """Says what a WordPiece tokenizer does, for `fast_tokenizer`.
+
+    Args:
+        tokenizer: A tokenizer of KerasHub.
+
+    Returns:
+        What it does; or why that cannot be said.
+    """
+    base = keras_hub.tokenizers.WordPieceTokenizer
+    kind = type(tokenizer)
+    if not isinstance(tokenizer, base):
+        return f"{kind.__name__} is no WordPiece tokenizer"
+    if any(getattr(kind, name, None) is not getattr(base, name, None) for name in ("call", "tokenize", "_tokenize_tf")):
+        return f"{kind.__name__} tokenizes in a way of its own"
+    if not tokenizer.split or tokenizer.sequence_length or tokenizer.compute_dtype not in {"int32", "int64"}:
+        return "it is set to take words, to pad, or to give strings"
+    words = _words(tokenizer.lowercase, tokenizer.strip_accents, tokenizer.split_on_cjk)
+    if words is None:
+        return "this version of KerasHub cuts texts into words in another place than tfft knows"
+    special = (*tokenizer.special_tokens, *(tokenizer.get_config().get("special_tokens") or ()))
+    return WordPiece(
+        words=words,
+        vocabulary=tuple(tokenizer.get_vocabulary()),
+        lowercase=tokenizer.lowercase,
+        strip_accents=tokenizer.strip_accents,
+        suffix_indicator=tokenizer.suffix_indicator,
+        unknown_token=tokenizer.oov_token,
+        special_tokens=special if tokenizer.special_tokens_in_strings else (),
+    )
+
+
+@functools.cache
+def _words(lowercase: bool, strip_accents: bool, split_on_cjk: bool) -> Words | None:
+    """Returns the step of KerasHub's WordPiece layer from texts to words, if it is where it is known to be."""
+    options = {"lowercase": lowercase, "strip_accents": strip_accents, "split_on_cjk": split_on_cjk}
+    try:  # KerasHub has no public name for it
+        from keras_hub.src.tokenizers.word_piece_tokenizer import pretokenize
+    except ImportError:
+        return None
+    known = options.keys() <= set(signature(pretokenize).parameters)
+    return functools.partial(pretokenize, **options) if known else None
 
 
 def _text_backbone(preset: str, model: Any, tokenizer: Any) -> TextBackbone:
@@ -105,6 +193,7 @@ def _text_backbone(preset: str, model: Any, tokenizer: Any) -> TextBackbone:
         model=model,
         trunk=trunk,
         tokenizer=tokenizer,
+        word_piece=word_piece_of(tokenizer),
         start_ids=ids("start_token_id"),
         end_ids=ids("end_token_id"),
         pad_id=(ids("pad_token_id") or (0,))[0],

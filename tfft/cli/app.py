@@ -8,7 +8,7 @@ import sys
 import typer
 
 from tfft import __version__
-from tfft.cli import evaluate, export, fit, predict
+from tfft.cli import cross_validate, evaluate, export, fit, inspect, predict
 from tfft.core.errors import TfftError
 
 app = typer.Typer(
@@ -19,7 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+inspect.add_to(app)
 fit.add_to(app)
+cross_validate.add_to(app)
 evaluate.add_to(app)
 predict.add_to(app)
 export.add_to(app)

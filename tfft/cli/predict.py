@@ -40,15 +40,16 @@ def predict(
 
     model = tfft.load(run, quiet=quiet)
     if data is not None:
-        texts = model.read(data, labelled=False).texts
-    elif not texts:
-        texts = [line.rstrip("\n") for line in sys.stdin]
-    predictions = model.predict(texts, batch_size=batch_size)
+        found = model.predict_rows(data, batch_size=batch_size)
+    else:
+        texts = texts or [line.rstrip("\n") for line in sys.stdin]
+        found = list(zip(texts, model.predict(texts, batch_size=batch_size), strict=True))
+    # One line for each row, also for one without a text, so that lines and rows go together.
     lines = [
-        json.dumps({"text": text, **dataclasses.asdict(prediction)}, ensure_ascii=False)
+        json.dumps({"text": text, **({} if item is None else dataclasses.asdict(item))}, ensure_ascii=False)
         .encode(errors="replace")
         .decode()
-        for text, prediction in zip(texts, predictions, strict=True)
+        for text, item in found
     ]
     if output is not None:
         output.write_text("".join(f"{line}\n" for line in lines), "utf-8")

@@ -71,9 +71,15 @@ def padded_tokens(lengths: Sequence[int] | np.ndarray, widths: Sequence[int]) ->
 
 
 def training_batches(
-    lengths: np.ndarray, widths: Sequence[int], *, batch_size: int, seed: int, epoch: int
+    lengths: np.ndarray,
+    widths: Sequence[int],
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    rows: np.ndarray | None = None,
 ) -> list[Batch]:
-    """Returns the batches of one epoch: every row once, all batches full but one.
+    """Returns the batches of one epoch: all full but one.
 
     Rows are shuffled inside their bucket. Rows left over in a bucket move to the next wider one, so that no bucket ends
     in a small, noisy batch. Then the batches are shuffled. The result depends on nothing but the arguments.
@@ -84,20 +90,22 @@ def training_batches(
         batch_size: Rows per batch.
         seed: Seed of the run.
         epoch: Number of the epoch, from 0.
+        rows: Row positions of the epoch, some of them several times, when it has not each row once.
 
     Returns:
         `ceil(rows / batch_size)` batches.
     """
     random = np.random.default_rng([seed, epoch])
-    bucket_of = np.searchsorted(widths, lengths)
+    bucket_of = np.searchsorted(widths, lengths if rows is None else lengths[rows]).astype(np.int16)
     batches: list[Batch] = []
     carried = np.empty(0, dtype=np.int64)
     for bucket, width in enumerate(widths):
         own = np.flatnonzero(bucket_of == bucket)
-        rows = np.concatenate([carried, own])[random.permutation(len(carried) + len(own))]
-        full = len(rows) // batch_size * batch_size
-        batches += [Batch(chunk, int(width)) for chunk in rows[:full].reshape(-1, batch_size)]
-        carried = rows[full:]
+        own = own if rows is None else rows[own]
+        shuffled = np.concatenate([carried, own])[random.permutation(len(carried) + len(own))]
+        full = len(shuffled) // batch_size * batch_size
+        batches += [Batch(chunk, int(width)) for chunk in shuffled[:full].reshape(-1, batch_size)]
+        carried = shuffled[full:]
     if len(carried):
         batches.append(Batch(carried, int(widths[-1])))
     return [batches[position] for position in random.permutation(len(batches))]

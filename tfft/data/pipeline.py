@@ -8,22 +8,24 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfft.data.bucketing import Batch, inference_batches, training_batches
+from tfft.augment.compose import Augmenter
+from tfft.data.bucketing import Batch, inference_batches
+from tfft.data.order import EpochOrder
+from tfft.data.row_store import StoredTexts
 from tfft.data.token_cache import TokenCache
 from tfft.layers.text_encoder import TextEncoder
 
 #: From row positions, int64 `(batch,)`, and a width in tokens to the model's inputs.
 Gather = Callable[[tf.Tensor, tf.Tensor], Any]
+#: The same with a seed, int32 `(2,)`, for augmentations.
+TrainingGather = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Any]
+
+_ROWS, _WIDTH, _SEED = tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
 
 
 def token_gather(cache: TokenCache, encoder: TextEncoder) -> Gather:
     """Returns the function that picks cached rows and pads them to a width."""
-    rows_of_ids = cache.ragged()
-
-    def gather(rows: tf.Tensor, width: tf.Tensor) -> dict[str, tf.Tensor]:
-        return encoder.pad(tf.gather(rows_of_ids, rows), width)
-
-    return gather
+    return lambda rows, width: encoder.pad(cache.gather(rows), width)
 
 
 def array_gather(values: np.ndarray) -> Gather:
@@ -32,55 +34,86 @@ def array_gather(values: np.ndarray) -> Gather:
     return lambda rows, width: tf.gather(tensor, rows)
 
 
+def augmented_gather(
+    texts: Sequence[str], cache: TokenCache, encoder: TextEncoder, augmenter: Augmenter, widths: Sequence[int]
+) -> TrainingGather:
+    """Returns the function that picks rows, augments their texts and tokens, and pads them.
+
+    Augmented texts can be longer than the originals, by whose lengths batches are made: the width is the narrowest that
+    holds the batch, and at most the longest row that the encoder gives. So the number of shapes stays small.
+
+    Args:
+        texts: The training texts.
+        cache: Their tokens.
+        encoder: Encodes the augmented texts.
+        augmenter: The augmentations.
+        widths: Ascending bucket widths.
+
+    Returns:
+        From rows, width and seed to the model's inputs.
+    """
+    allowed = tf.constant(sorted({*widths, encoder.sequence_length}), tf.int64)
+    text_rows = _text_gather(texts) if augmenter.changes_texts else None
+
+    def gather(rows: tf.Tensor, width: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        del width
+        if text_rows is None:
+            ids = cache.gather(rows)
+        else:
+            augmented, _ = augmenter.text(text_rows(rows), None, rows, seed)
+            ids, _ = encoder.encode(augmented)
+        ids = augmenter.tokens(ids, rows, seed)
+        longest = tf.reduce_max(ids.row_lengths())
+        return encoder.pad(ids, allowed[tf.searchsorted(allowed, longest[tf.newaxis])[0]])
+
+    return gather
+
+
+def _text_gather(texts: Sequence[str]) -> Callable[[tf.Tensor], tf.Tensor]:
+    if not isinstance(texts, StoredTexts):
+        tensor = tf.constant([text.encode() for text in texts])
+        return lambda rows: tf.gather(tensor, rows)
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        return np.array([text.encode() for text in texts.take(rows)], dtype=object)
+
+    return lambda rows: tf.ensure_shape(tf.numpy_function(read, [rows], tf.string, stateful=False), [None])
+
+
 def training_dataset(
-    gather: Gather,
-    targets: np.ndarray,
-    weights: np.ndarray,
-    lengths: np.ndarray,
-    widths: Sequence[int],
-    *,
-    batch_size: int,
-    seed: int,
-    epochs: int,
+    gather: TrainingGather, targets: np.ndarray, weights: np.ndarray, order: EpochOrder, *, epochs: int
 ) -> tf.data.Dataset:
     """Returns all batches of all epochs, in order.
-
-    Every epoch has `ceil(rows / batch_size)` batches; its order depends only on the seed and the epoch's number.
 
     Args:
         gather: Makes the model's inputs.
         targets: One target a row.
         weights: Weight of each row in the loss, float32 of shape `(rows,)`.
-        lengths: Length of each row in tokens, shape `(rows,)`.
-        widths: Ascending bucket widths.
-        batch_size: Rows per batch.
-        seed: Seed of the run.
+        order: Decides the batches of each epoch.
         epochs: Number of epochs.
 
     Returns:
         A dataset of `(inputs, targets, weights)`.
     """
 
-    def plan() -> Iterable[tuple[np.ndarray, int]]:
+    def plan() -> Iterable[tuple[np.ndarray, int, np.ndarray]]:
         for epoch in range(epochs):
-            for batch in training_batches(lengths, widths, batch_size=batch_size, seed=seed, epoch=epoch):
-                yield batch.rows, batch.width
+            for batch, seed in order.batches(epoch):
+                yield batch.rows, batch.width, seed
 
     all_targets, all_weights = tf.constant(targets), tf.constant(weights)
-    return (
-        _dataset(plan)
-        .map(lambda rows, width: (gather(rows, width), tf.gather(all_targets, rows), tf.gather(all_weights, rows)))
-        .prefetch(2)
-    )
+
+    def examples(rows: tf.Tensor, width: tf.Tensor, seed: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        return gather(rows, width, seed), tf.gather(all_targets, rows), tf.gather(all_weights, rows)
+
+    planned = tf.data.Dataset.from_generator(plan, output_signature=(_ROWS, _WIDTH, _SEED))
+    return planned.map(examples).prefetch(2)
 
 
 def inference_dataset(gather: Gather, lengths: np.ndarray, *, batch_size: int) -> tuple[tf.data.Dataset, list[Batch]]:
     """Returns batches of inputs sorted by length, and which rows each holds."""
     batches = inference_batches(lengths, batch_size=batch_size)
-    dataset = _dataset(lambda: ((batch.rows, batch.width) for batch in batches))
-    return dataset.map(gather).prefetch(2), batches
-
-
-def _dataset(plan: Callable[[], Iterable[tuple[np.ndarray, int]]]) -> tf.data.Dataset:
-    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int32))
-    return tf.data.Dataset.from_generator(plan, output_signature=signature)
+    planned = tf.data.Dataset.from_generator(
+        lambda: ((batch.rows, batch.width) for batch in batches), output_signature=(_ROWS, _WIDTH)
+    )
+    return planned.map(gather).prefetch(2), batches

@@ -11,7 +11,8 @@ import pandas as pd
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.registry import Registry
-from tfft.data.schema import TextExamples
+from tfft.data.read import Reader
+from tfft.data.schema import HowToRead, TextExamples
 from tfft.metrics.base import Metrics
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ class Task(Protocol):
         """Returns the columns to read."""
 
     def examples(
-        self, table: pd.DataFrame, config: FitConfig, *, labelled: bool, where: str, console: Console
+        self, reader: Reader, config: FitConfig, *, labelled: bool, how: HowToRead, console: Console
     ) -> TextExamples:
-        """Checks the rows of a table and takes what the task needs."""
+        """Reads a source, checks its rows and takes what the task needs."""
 
     def vocabulary(self, examples: TextExamples) -> list[str]:
         """Returns the label vocabulary of the training data."""

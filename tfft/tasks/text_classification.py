@@ -13,7 +13,8 @@ from scipy.special import softmax
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError, unknown_name
-from tfft.data.schema import TextExamples, label_numbers, label_vocabulary, text_examples
+from tfft.data.read import Reader
+from tfft.data.schema import HowToRead, TextExamples, label_numbers, label_vocabulary, text_examples
 from tfft.metrics.classification import ClassificationMetrics, classification_metrics
 from tfft.metrics.text_baselines import text_classification_baselines
 from tfft.tasks.base import register_task
@@ -48,16 +49,12 @@ class TextClassification:
         return [config.text_column, config.label_column] if labelled else [config.text_column]
 
     def examples(
-        self, table: pd.DataFrame, config: FitConfig, *, labelled: bool, where: str, console: Console
+        self, reader: Reader, config: FitConfig, *, labelled: bool, how: HowToRead, console: Console
     ) -> TextExamples:
-        """Checks the rows of a table and takes texts and labels."""
+        """Reads a source, checks its rows and takes texts and labels."""
+        label_column = config.label_column if labelled else None
         return text_examples(
-            table,
-            text_column=config.text_column,
-            label_column=config.label_column if labelled else None,
-            invalid_rows=config.invalid_rows,
-            where=where,
-            console=console,
+            reader, text_column=config.text_column, label_column=label_column, how=how, console=console
         )
 
     def vocabulary(self, examples: TextExamples) -> list[str]:

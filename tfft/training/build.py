@@ -50,7 +50,9 @@ def build_model(backbone: TextBackbone, head_name: str, config: FitConfig, num_o
     spec = HeadSpec(config, num_outputs)
     head = heads.get(head_name)
     inputs = backbone.inputs()
-    pooled = head.pool(backbone.features(inputs), inputs["padding_mask"], spec)
+    # A frozen backbone has no dropout, so that training on features computed once is training on it.
+    token_features = backbone.features(inputs, frozen=config.freeze == "backbone")
+    pooled = head.pool(token_features, inputs["padding_mask"], spec)
     features = keras.Model(inputs, pooled, name="features")
     head_input = keras.Input(shape=pooled.shape[1:], dtype=pooled.dtype, name="pooled_features")
     head_model = keras.Model(head_input, head.build(head_input, spec), name="head")

@@ -11,7 +11,8 @@ import numpy as np
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError
-from tfft.data.pipeline import Gather, training_dataset
+from tfft.data.order import EpochOrder
+from tfft.data.pipeline import TrainingGather, training_dataset
 from tfft.distribute.plan import ExecutionPlan
 from tfft.metrics.base import Metrics
 from tfft.training.callbacks import ShowProgress, Validate
@@ -26,15 +27,13 @@ class TrainingData:
         gather: Makes the model's inputs from row positions.
         targets: One target a row.
         weights: Weight of each row in the loss, float32 of shape `(rows,)`.
-        lengths: Length of each row in tokens, shape `(rows,)`.
-        widths: Ascending bucket widths.
+        order: Decides the batches of each epoch.
     """
 
-    gather: Gather
+    gather: TrainingGather
     targets: np.ndarray
     weights: np.ndarray
-    lengths: np.ndarray
-    widths: tuple[int, ...]
+    order: EpochOrder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,21 +79,12 @@ def train(
         ConfigError: When XLA was asked for and the model does not support it.
         TrainingError: When the loss is not finite.
     """
-    steps = -(-len(data.targets) // config.batch_size)
+    steps = data.order.steps_per_epoch
     optimizer = build_optimizer(config, steps * config.epochs, model.trainable_variables)
     model.compile(optimizer=optimizer, loss=loss, jit_compile=plan.jit_compile)
     if model.jit_compile != plan.jit_compile:  # Keras only warns
         raise ConfigError("Keras switched XLA off: a layer of this model does not support it. Use jit_compile=False.")
-    dataset = training_dataset(
-        data.gather,
-        data.targets,
-        data.weights,
-        data.lengths,
-        data.widths,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        epochs=config.epochs,
-    )
+    dataset = training_dataset(data.gather, data.targets, data.weights, data.order, epochs=config.epochs)
     callbacks: list[keras.callbacks.Callback] = [ShowProgress(console, config.epochs, steps)]
     stopping = None
     if validate is not None:

@@ -1,11 +1,12 @@
-"""What every data source gives: a pandas table of strings with the row numbers a user would count."""
+"""What every data source gives: chunks of columns, so that no source has to be in memory at once."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pandas as pd
 
@@ -13,20 +14,28 @@ from tfft.console import Console
 from tfft.core.errors import DataError, nearest
 from tfft.core.registry import Registry
 
+#: Rows in a chunk, where the source can choose.
+CHUNK_ROWS = 8192
+
+#: Column name to cells. A cell is a string, None for null, a list of cells (tokens, tags), or a NumPy array (an image, a
+#: waveform). Numbers become strings as a person would write them. All columns of a chunk have the same length.
+Columns = dict[str, list[Any]]
+
 
 @dataclasses.dataclass(frozen=True)
 class ReadRequest:
     """What to read and how.
 
     Attributes:
-        source: What the user passed: a path, a DataFrame, a dict of columns.
-        columns: The columns needed; others are not read.
-        encoding: Character encoding of text files.
+        source: What the user passed; for files one `Path`, since lists and globs are taken apart before.
+        columns: The columns needed, others are not read; None for all.
+        encoding: Character encoding of text files. Bytes that are not valid in it come as lone surrogates
+            (`errors="surrogateescape"`), so that they can be counted and reported with their rows.
         console: Where progress is shown.
     """
 
     source: Any
-    columns: Sequence[str]
+    columns: Sequence[str] | None
     encoding: str
     console: Console
 
@@ -34,17 +43,34 @@ class ReadRequest:
 class Source(Protocol):
     """A kind of data source."""
 
+    endings: ClassVar[tuple[str, ...]]
+    """File name endings, lower case, without a compression ending; empty for sources that are not files."""
+
     def accepts(self, source: Any) -> bool:
-        """Tells whether this kind of source can read `source`."""
+        """Tells whether this kind of source can read `source`, without reading it or importing anything heavy."""
 
-    def read(self, request: ReadRequest) -> pd.DataFrame:
-        """Reads the requested columns as strings, with None for null.
+    def chunks(self, request: ReadRequest) -> Iterator[Columns]:
+        """Reads chunks of about `CHUNK_ROWS` rows, in order; the same source gives the same rows again.
 
-        The index holds row numbers that start at 1 (a header line does not count).
+        Raises:
+            DataError: When the source is missing, empty, malformed (with file and row) or lacks a column.
         """
 
 
 sources: Registry[Source] = Registry("data source", "tfft.data.sources")
+
+
+def file_ending(path: str | Path) -> str:
+    """Returns a path's ending in lower case; ".csv" for "a.CSV" and "a.csv.gz"."""
+    path = Path(path)
+    if path.suffix.lower() == ".gz":
+        path = path.with_suffix("")
+    return path.suffix.lower()
+
+
+def is_file_like(source: Any, endings: Sequence[str]) -> bool:
+    """Tells whether a source is a path with one of the endings, compressed or not."""
+    return isinstance(source, (str, Path)) and file_ending(source) in endings
 
 
 def existing_file(path: Path) -> Path:
@@ -76,22 +102,22 @@ def existing_file(path: Path) -> Path:
     return path
 
 
-def select_columns(available: Sequence[str], wanted: Sequence[str], where: str) -> list[int]:
+def select_columns(available: Sequence[str], wanted: Sequence[str] | None, where: str) -> list[int]:
     """Finds the wanted columns.
 
     Args:
         available: Names of the columns there are.
-        wanted: Names of the columns needed.
+        wanted: Names of the columns needed; None for all.
         where: Name of the source, for messages.
 
     Returns:
         The position of each wanted column.
 
     Raises:
-        DataError: When one is missing; names the nearest.
+        DataError: When one is missing or stands twice; names the nearest.
     """
     positions = []
-    for name in wanted:
+    for name in available if wanted is None else wanted:
         if list(available).count(name) > 1:
             raise DataError(f"{where} has the column {name!r} more than once; give each column its own name.")
         if name not in available:
@@ -106,23 +132,56 @@ def select_columns(available: Sequence[str], wanted: Sequence[str], where: str) 
     return positions
 
 
-def as_strings(values: Sequence[Any]) -> list[str | None]:
-    """Returns values as strings; null (None, NaN, NaT) becomes None and 3.0 becomes "3"."""
-    result: list[str | None] = []
-    for value in values:
-        if isinstance(value, str):
-            result.append(value)
-        elif value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
-            result.append(None)
-        elif isinstance(value, float) and value.is_integer():
-            result.append(str(int(value)))
-        else:
-            result.append(str(value))
-    return result
+def as_cell(value: Any) -> Any:
+    """Returns a value as a cell: a string, None, a list of cells, or a NumPy array of more than one dimension.
+
+    Null (None, NaN, NaT) becomes None, 3.0 becomes "3", True becomes "true", bytes are decoded as UTF-8 with what
+    cannot be decoded kept as lone surrogates.
+    """
+    if isinstance(value, str) or value is None:
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, (list, tuple)):
+        return [as_cell(item) for item in value]
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    if getattr(value, "ndim", 0) == 1:
+        return [as_cell(item) for item in value.tolist()]
+    if getattr(value, "ndim", 0) > 1:
+        return value
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return None
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # a NumPy or TensorFlow scalar
+        return as_cell(value.item())
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
 
 
-def numbered(columns: dict[str, list[str | None]]) -> pd.DataFrame:
-    """Returns a table of strings whose index counts rows from 1."""
-    table = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
-    table.index = pd.RangeIndex(1, len(table) + 1, name="row")
-    return table
+def chunked(rows: Iterable[dict[str, Any]], names: Sequence[str], size: int = CHUNK_ROWS) -> Iterator[Columns]:
+    """Gathers rows into chunks of columns.
+
+    Args:
+        rows: Column name to cell, for each row; a missing column is null.
+        names: The columns wanted.
+        size: Rows in a chunk.
+
+    Yields:
+        The chunks.
+    """
+    columns: Columns = {name: [] for name in names}
+    count = 0
+    for row in rows:
+        for name in names:
+            columns[name].append(row.get(name))
+        count += 1
+        if count == size:
+            yield columns
+            columns, count = {name: [] for name in names}, 0
+    if count:
+        yield columns
+
+

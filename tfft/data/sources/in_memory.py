@@ -2,66 +2,83 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 
-from tfft.core.errors import DataError, row_list
-from tfft.data.sources.base import ReadRequest, as_strings, numbered, select_columns, sources
+from tfft.core.errors import DataError
+from tfft.data.sources._cells import as_cells
+from tfft.data.sources._kinds import is_a
+from tfft.data.sources._rows import RowGatherer, no_table
+from tfft.data.sources.base import CHUNK_ROWS, Columns, ReadRequest, select_columns, sources
+
+_WHERE = "The table"
+_SPLITS = ("DatasetDict", "IterableDatasetDict")
 
 
 class InMemory:
-    """Reads pandas DataFrames, dicts of columns, and lists of dicts or tuples."""
+    """Reads pandas DataFrames, dicts of columns, and lists of dicts or tuples; nothing of them is copied as a whole."""
+
+    endings: ClassVar[tuple[str, ...]] = ()
 
     def accepts(self, source: Any) -> bool:
-        """Accepts DataFrame, dict and list."""
-        return isinstance(source, (pd.DataFrame, dict, list))
+        """Accepts DataFrame, dict and list; Hugging Face's dicts of splits are no dicts of columns."""
+        return isinstance(source, (pd.DataFrame, dict, list)) and not is_a(source, "datasets", _SPLITS)
 
-    def read(self, request: ReadRequest) -> pd.DataFrame:
-        """Takes the requested columns; the caller's object is not changed.
+    def chunks(self, request: ReadRequest) -> Iterator[Columns]:
+        """Reads the requested columns; the caller's object is not changed.
 
         Args:
             request: What to read.
 
-        Returns:
-            A table of strings with row numbers as index.
+        Yields:
+            Chunks of rows.
 
         Raises:
-            DataError: When there are no rows, a column is missing, or lengths differ.
+            DataError: When there are no rows, a column is missing, or lengths or kinds of rows differ.
         """
-        table = _table(request.source, list(request.columns))
-        names = [str(name) for name in table.columns]
-        positions = select_columns(names, request.columns, "The table")
-        if len(table) == 0:
-            raise DataError("The table has no rows.")
-        return numbered(
-            {name: as_strings(table.iloc[:, at].tolist()) for name, at in zip(request.columns, positions, strict=True)}
-        )
+        if isinstance(request.source, list):
+            gatherer = RowGatherer(request.columns, _WHERE)
+            gatherer.look(request.source, 1)
+            gatherer.check()
+            for start in range(0, len(request.source), CHUNK_ROWS):
+                yield gatherer.columns(request.source[start : start + CHUNK_ROWS])
+            return
+        columns = _columns(request.source, request.columns)
+        rows = len(next(iter(columns.values())))
+        if rows == 0:
+            raise DataError(f"{_WHERE} has no rows.")
+        for start in range(0, rows, CHUNK_ROWS):
+            yield {name: as_cells(values[start : start + CHUNK_ROWS]) for name, values in columns.items()}
 
 
-def _table(source: Any, columns: list[str]) -> pd.DataFrame:
+def _columns(source: pd.DataFrame | dict[Any, Any], wanted: Sequence[str] | None) -> dict[str, Any]:
+    """Returns the wanted columns, each of which can be sliced by position."""
+    names = [str(name) for name in source]
+    if not names:
+        raise DataError(f"{_WHERE} has no columns.")
     if isinstance(source, pd.DataFrame):
-        return source
-    try:
-        if isinstance(source, dict):
-            lengths = {str(name): len(values) for name, values in source.items()}
-            if len(set(lengths.values())) > 1:  # pandas would pad a Series with null
-                raise ValueError(f"its columns have different lengths: {lengths}")
-        elif source and isinstance(source[0], (tuple, list)):
-            odd = [row for row, item in enumerate(source, 1) if _width(item) != len(columns)]
-            if odd:
-                raise ValueError(f"each row should be a tuple of {len(columns)}, unlike {row_list(odd)}")
-            return pd.DataFrame(source, columns=columns)
-        return pd.DataFrame(source)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"The data cannot be read as a table with the columns {columns}: {error}. "
-            "Pass a DataFrame, a dict of equally long lists, a list of dicts, or a list of tuples in that order."
-        ) from None
+        positions = select_columns(names, wanted, _WHERE)
+        return {names[at]: source.iloc[:, at].array for at in positions}
+    columns = [_sliceable(name, values, wanted) for name, values in source.items()]
+    lengths = {name: len(values) for name, values in zip(names, columns, strict=True)}
+    if len(set(lengths.values())) > 1:
+        raise no_table(_WHERE, wanted, f"its columns have different lengths: {lengths}")
+    return {names[at]: columns[at] for at in select_columns(names, wanted, _WHERE)}
 
 
-def _width(item: Any) -> int:
-    return len(item) if isinstance(item, (tuple, list)) else -1
+def _sliceable(name: Any, values: Any, wanted: Sequence[str] | None) -> Any:
+    if isinstance(values, (pd.Series, pd.Index)):
+        return values.array
+    if callable(getattr(values, "numpy", None)):  # a tensor
+        values = values.numpy()
+    if isinstance(values, np.ndarray) and values.ndim > 0:
+        return values
+    if isinstance(values, (Sequence, pd.api.extensions.ExtensionArray)) and not isinstance(values, (str, bytes)):
+        return values
+    raise no_table(_WHERE, wanted, f"the column {name!r} is a {type(values).__name__} instead of a list")
 
 
 sources.register("in_memory")(InMemory())

@@ -1,0 +1,1 @@
+"""What is wrong with the data: detectors, their report, and masking of personal data."""

@@ -1,0 +1,1 @@
+"""Checks of the data; each module registers one under its own name."""
