@@ -1,9 +1,9 @@
 """Data larger than memory: a JSONL file of some gigabytes through one epoch of the input pipeline, with peak memory.
 
 Real tweets, one to eight of them joined to a row and numbered, are written until the file has the size asked for. A
-process of its own then reads, splits and tokenizes them and goes through one epoch of batches, as `tfft.fit` does, without
-a model; its peak resident memory is what the system says at the end. A second pass over the first batches with the same
-seed must give the same rows, another seed must not. The result goes to benchmarks/streaming-cpu.json.
+process of its own then reads, splits and tokenizes them and goes through one epoch of batches, as `tfft.fit` does,
+without a model; its peak resident memory is what the system says at the end. A second pass over the first batches
+with the same seed must give the same rows, another seed must not. The result goes to benchmarks/streaming-cpu.json.
 
     python benchmarks/streaming.py [--gigabytes 3]
 """
@@ -56,7 +56,7 @@ def write_rows(path: Path, size: int) -> int:
     Returns:
         The number of rows.
     """
-    source, draw = tweets(), random.Random(0)
+    source, draw = tweets(), random.Random(0)  # noqa: S311  no secret
     written = rows = 0
     with path.open("w", encoding="utf-8") as stream:
         while written < size:

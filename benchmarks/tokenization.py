@@ -100,6 +100,7 @@ def measure(cores: int, rows: int, repeats: int) -> dict[str, Any]:
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(cores)
     from tfft.backbones.keras_hub import load_text_backbone
+    from tfft.layers.probe_texts import PROBE_TEXTS
 
     backbone = load_text_backbone(PRESET)
     fast, reason = backbone.fast_tokenizer
@@ -116,7 +117,9 @@ def measure(cores: int, rows: int, repeats: int) -> dict[str, Any]:
         if other is not None:
             for name in ("encode_batch", "encode_batch_fast"):
                 runs[f"Hugging Face {name}, batch {batch}"] = in_hugging_face(getattr(other, name), texts, batch=batch)
-    return {**timed(runs, len(texts), repeats), "ids": compared(backbone, other, texts)}
+    scripts = [text for text in PROBE_TEXTS if isinstance(text, str)]
+    ids = {"tweets": compared(backbone, other, texts), "many scripts": compared(backbone, other, scripts)}
+    return {**timed(runs, len(texts), repeats), "ids": ids}
 
 
 def timed(runs: dict[str, Run], documents: int, repeats: int) -> dict[str, dict[str, list[int]]]:
@@ -177,10 +180,11 @@ def main() -> None:
         print(f"\n{title}: documents per second, and per CPU second; {BASE} = 1")
         for name, ratio in found["ratio_of_documents_per_second"].items():
             print(f"{ratio:8.2f} {found['ratio_of_documents_per_cpu_second'][name]:8.2f}  {name}")
-        print(", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in found["ids"].items()))
+        for texts, counts in found["ids"].items():
+            print(f"{texts}:", ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()))
     if importlib.util.find_spec("tokenizers") is None:
         print("\nHugging Face was not measured: the package tokenizers is not installed.")
-    if any(found["ids"]["rows_where_tfft_differs"] for found in result.values()):
+    if any(counts["rows_where_tfft_differs"] for found in result.values() for counts in found["ids"].values()):
         sys.exit("The ids of tfft differ from those of KerasHub's layer.")
 
 

@@ -89,7 +89,7 @@ def cross_validate(
         folds: Number of folds, at least 2.
         config: All options as an object; `options` replace single fields of it.
         quiet: Say nothing and show no progress.
-        **options: The fields of `tfft.FitConfig`. Folds are stratified by label, or by `group_column` keep groups together.
+        **options: The fields of `tfft.FitConfig`. Folds are stratified by label; `group_column` keeps groups together.
 
     Returns:
         The report of each fold, and mean and standard deviation of the figures.
@@ -106,7 +106,7 @@ def cross_validate(
     if unused or settings.split_method not in ("stratified", "grouped"):
         what = ", ".join(unused) or f"split={settings.split_method!r}"
         raise ConfigError(f"Cross-validation makes splits of its own and keeps no model; it does not take {what}.")
-    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
+    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:  # noqa: PLR2004
         raise ConfigError(f"folds should be an integer of at least 2; received {folds!r}.")
     console = Console(quiet=quiet)
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfft.augment.base import Augmentation, AugmentationContext
 from tfft.augment.compose import Augmenter
 from tfft.backbones.base import TextBackbone
 from tfft.config import FitConfig
 from tfft.console import Console
-from tfft.core.errors import ConfigError
 from tfft.data.schema import TextExamples
 from tfft.layers.text_encoder import TextEncoder
 
@@ -61,7 +61,7 @@ def text_augmenter(
         mask_id=special["mask"],
         token_embeddings=_embeddings(backbone),
         masked_lm=masked_lm,
-        tokenize=tokenizer,
+        tokenize=tf.function(encoder.tokenizer).get_concrete_function(tf.TensorSpec([None], tf.string)),
         start_ids=backbone.start_ids,
         end_ids=backbone.end_ids,
         pad_id=backbone.pad_id,

@@ -97,8 +97,8 @@ def _sampled(
     dropping = [name for name, policy in policies.items() if policy == "drop"]
     if dropping:
         raise ConfigError(
-            f"quality: {name_list(dropping)} cannot drop rows of streamed data, of which a sample of {STREAMED_SAMPLE:,} "
-            "rows is checked. Use report or fail, or streaming=False."
+            f"quality: {name_list(dropping)} cannot drop rows of streamed data, of which {STREAMED_SAMPLE:,} are "
+            "checked. Use report or fail, or streaming=False."
         )
     console.say(f"streamed: {STREAMED_SAMPLE:,} of {total:,} rows, chosen by the seed, are checked")
     random = np.random.default_rng(config.seed)
@@ -110,9 +110,7 @@ def _sampled(
     return sampled
 
 
-def _without(
-    split: TextExamples, reasons: Mapping[int, str], name: str
-) -> tuple[TextExamples, dict[str, list[int]]]:
+def _without(split: TextExamples, reasons: Mapping[int, str], name: str) -> tuple[TextExamples, dict[str, list[int]]]:
     dropped: dict[str, list[int]] = {}
     for place in sorted(reasons):
         dropped.setdefault(reasons[place], []).append(int(split.rows[place]))

@@ -64,7 +64,8 @@ class FitConfig:
         None, "Policy of single data checks, by name. None: leakage and undecodable bytes fail, the rest is reported."
     )
     mask_personal_data: bool = _option(
-        False, "Replace e-mail addresses, phone, card and account numbers and IP addresses by placeholders when reading."
+        False,
+        "Replace e-mail addresses, phone, card and account numbers and IP addresses by placeholders when reading.",
     )
 
     validation_data: Name | None = _option(None, "Validation split as data of its own, instead of a fraction.")
@@ -146,6 +147,10 @@ class FitConfig:
             object.__setattr__(
                 self, "class_weights", {str(label): weight for label, weight in self.class_weights.items()}
             )
+        quality: Any = self.quality
+        if isinstance(quality, dict):  # YAML reads the word off as false
+            policies = {name: "off" if policy is False else policy for name, policy in quality.items()}
+            object.__setattr__(self, "quality", policies)
         wrong = _type_problems({name: getattr(self, name) for name in option_names()})
         problems = [*wrong.values(), *self._contradictions(set(wrong))]
         if problems:
@@ -198,7 +203,7 @@ class FitConfig:
         needed = SPLIT_COLUMNS.get(self.split) if isinstance(self.split, str) else None
         columns = {"split", *SPLIT_COLUMNS.values()}
         return [
-            (columns, lambda: len(named) > 1, f"{' and '.join(named)} both decide the split; name one."),
+            (columns, lambda: len(named) > 1, f"{' and '.join(named)} each decide the split; name one."),
             (
                 columns,
                 lambda: needed is not None and getattr(self, needed) is None,
@@ -217,12 +222,23 @@ class FitConfig:
             (
                 {"split", "streaming"},
                 lambda: self.streaming is True and self.split in ("stratified", "random"),
-                f"split={self.split!r} needs all rows in memory; a streamed source is split by hash, group, time or column.",
+                f"split={self.split!r} needs all rows in memory; streamed ones are split by hash, group, time or column.",
             ),
             (
-                {"cache_dir", "streaming"},
-                lambda: self.cache_dir is not None and self.streaming is False,
+                {"cache_dir", "streaming", "split"},
+                lambda: self.cache_dir is not None and not self._may_stream,
                 "cache_dir is for streamed rows, but streaming is off.",
+            ),
+            (
+                {"synthetic_data", "streaming"},
+                lambda: self.synthetic_data is not None and self.streaming is True,
+                "synthetic_data cannot be streamed; set streaming=False, or add its rows to the data.",
+            ),
+            (
+                {*columns, "validation_data", "test_data"},
+                lambda: None not in (self.validation_data, self.test_data) and (bool(named) or self.split != "auto"),
+                f"validation_data and test_data are given, so that {named[0] if named else 'split'} has no effect; "
+                "leave it out.",
             ),
             (
                 {"resample", "class_weights"},
@@ -230,6 +246,12 @@ class FitConfig:
                 "resample and class_weights='balanced' both balance the classes; choose one.",
             ),
         ]
+
+    @property
+    def _may_stream(self) -> bool:
+        if isinstance(self.streaming, bool):
+            return self.streaming
+        return self.split not in ("stratified", "random")
 
     @property
     def key_column(self) -> str | None:
@@ -257,7 +279,7 @@ class FitConfig:
     @property
     def has_validation(self) -> bool:
         """Whether there is a validation split."""
-        return self.validation_data is not None or self.validation_fraction > 0
+        return self.validation_data is not None or self.validation_fraction > 0 or self.split_method == "predefined"
 
     @property
     def peak_learning_rate(self) -> float:

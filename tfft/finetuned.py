@@ -119,7 +119,9 @@ class FineTunedModel:
             ConfigError: When `batch_size` is below 1.
         """
         if isinstance(texts, (str, bytes)):
-            raise DataError("A list of texts is expected; received one string, which is no file. Write predict([text]).")
+            raise DataError(
+                "A list of texts is expected; received one string, which is no file. Write predict([text])."
+            )
         if not isinstance(texts, Iterable):
             raise DataError(f"A list of texts is expected; received a {type(texts).__name__}.")
         texts = list(texts)
@@ -147,8 +149,8 @@ class FineTunedModel:
             batch_size: Rows per forward pass.
 
         Returns:
-            One prediction a row; for text classification a `Prediction` with `label` and `probabilities`. None for a row
-            of a data source that has no text.
+            One prediction a row; for text classification a `Prediction` with `label` and `probabilities`. None for a
+            row of a data source that has no text.
 
         Raises:
             DataError: When the data cannot be read.

@@ -293,14 +293,19 @@ def tokenize(
         name, rows = next(iter(too_long.items()))
         examples = data.examples[name]
         raise DataError(
-            f"{examples.where}: {len(rows):,} rows of the {name} split are longer than {encoder.sequence_length} tokens "
-            f"({examples.name_rows(rows)}). Raise sequence_length, or set quality={{'lengths': 'report'}} to truncate them."
+            f"{examples.where}: {len(rows):,} rows of the {name} split are longer than {encoder.sequence_length} "
+            f"tokens ({examples.name_rows(rows)}). Raise sequence_length, or set quality={{'lengths': 'report'}} to "
+            "truncate them."
         )
     kept = without_rows(data, too_long, f"longer than {encoder.sequence_length} tokens", config)
     counts = ", ".join(f"{len(rows):,} of {name}" for name, rows in too_long.items())
     console.say(f"lengths: dropped rows that would have been truncated: {counts}")
     quiet = Console(quiet=True)
-    return encoder, {name: encode_texts(split.texts, encoder, quiet, what=name) for name, split in kept.examples.items()}, kept
+    return (
+        encoder,
+        {name: encode_texts(split.texts, encoder, quiet, what=name) for name, split in kept.examples.items()},
+        kept,
+    )
 
 
 def _model_inputs(

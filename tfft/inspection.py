@@ -203,9 +203,7 @@ class Inspection:
         return f"<pre>{self}</pre>"
 
 
-def inspect_source(
-    source: Any, config: FitConfig, console: Console, *, rows: int
-) -> Inspection:
+def inspect_source(source: Any, config: FitConfig, console: Console, *, rows: int) -> Inspection:
     """Reads a source once, in bounded memory, and summarises it.
 
     Args:

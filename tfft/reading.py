@@ -95,7 +95,9 @@ def is_source(data: Any) -> bool:
     if isinstance(data, (list, tuple)):
         return bool(data) and isinstance(data[0], (dict, list, tuple, os.PathLike))
     if isinstance(data, str):
-        return Path(data).exists() or any(sources.get(name).accepts(piece) for piece in expand(data) for name in sources)
+        return Path(data).exists() or any(
+            sources.get(name).accepts(piece) for piece in expand(data) for name in sources
+        )
     return any(sources.get(name).accepts(data) for name in sources)
 
 

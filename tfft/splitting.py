@@ -141,12 +141,20 @@ def read_and_split(config: FitConfig, sources: Sources, console: Console) -> Rea
     data = _read_all(config, sources, console)
     whole = data[TRAIN].examples
     parts = _split(whole, config, console)
-    examples = {name: whole.take(rows) for name, rows in parts.items() if len(rows)}
+    twice = [name for name in (VALIDATION, TEST) if name in data and len(parts[name])]
+    if twice:
+        raise DataError(
+            f"{config.split_column} names {len(parts[twice[0]]):,} {twice[0]} rows, and {twice[0]}_data is given too; "
+            f"these rows would be lost. Leave {twice[0]}_data out, or these rows."
+        )
+    examples = {name: whole.take(parts[name]) for name in SPLITS if len(parts[name])}
     examples |= {name: data[name].examples for name in (VALIDATION, TEST) if name in data}
     if not {VALIDATION, TEST} & set(examples):
         raise DataError(
             "Neither a validation nor a test split is left; set one of the fractions above 0, or pass test_data."
         )
+    if VALIDATION not in examples and (config.patience is not None or config.monitor != "val_loss"):
+        raise ConfigError("patience and monitor need a validation split; the split column names no such rows.")
     if _SYNTHETIC in data:
         if whole.streamed or data[_SYNTHETIC].examples.streamed:
             raise ConfigError("synthetic_data cannot be streamed; set streaming=False, or add its rows to the data.")
@@ -222,8 +230,8 @@ def _split(whole: TextExamples, config: FitConfig, console: Console) -> dict[str
     if whole.streamed and config.split == "auto" and method == "stratified":
         method = "hash"
         console.say(
-            "streamed: a keyed hash of each row decides its split, so that a row keeps it when data is added; shares are "
-            "met on average only and labels are not stratified"
+            "streamed: a keyed hash of each row decides its split, so that a row keeps it when data is added; shares "
+            "are met on average only and labels are not stratified"
         )
 
     def name_row(position: int) -> str:
@@ -267,7 +275,8 @@ def _groups(whole: TextExamples, config: FitConfig, console: Console) -> np.ndar
         return None  # equal texts stay together
     if len(whole) > MOST_ROWS_COMPARED:
         console.say(
-            f"{whole.where}: more than {MOST_ROWS_COMPARED:,} rows: equal texts are kept in one split, near duplicates are not"
+            f"{whole.where}: more than {MOST_ROWS_COMPARED:,} rows: equal texts are kept in one split, near duplicates "
+            "are not looked for"
         )
         return None
     return near_duplicate_groups(whole.texts, console)
@@ -326,7 +335,7 @@ def without_rows(data: SplitData, positions: Mapping[str, np.ndarray], reason: s
 
 
 def _row_numbers(examples: Mapping[str, TextExamples]) -> dict[str, list[int]]:
-    """Returns the rows of validation and test; of streamed data the hash tells, and the list could be as long as the data."""
+    """Returns the rows of validation and test; of streamed data the hash tells, and the list could be huge."""
     return {name: split.rows.tolist() for name, split in examples.items() if name != TRAIN and not split.streamed}
 
 

@@ -152,6 +152,11 @@ def test_one_rectangle_of_the_area_asked_for_is_painted() -> None:
     assert painted.any(axis=0).all()
 
 
+def test_where_it_paints_depends_on_the_seed() -> None:
+    painted = [run("random_erasing", np.zeros_like(PHOTOS), seed=seed, fill_value=9.0)[0] == 9 for seed in (1, 2)]
+    assert (painted[0] != painted[1]).any(axis=(1, 2, 3)).mean() > 0.9
+
+
 @pytest.mark.parametrize(("dtype", "high"), [("uint8", 255), ("float32", 255), ("float32", 1)])
 def test_noise_is_even_over_the_range_and_differs_between_pixels(dtype: str, high: int) -> None:
     images = np.full((60, HEIGHT, WIDTH, 3), high, dtype)

@@ -14,8 +14,20 @@ from tfft.augment._keyboards import LAYOUTS, neighbours
 
 KINDS = ("substitution", "omission", "doubling", "transposition")
 #: Read off a keyboard.
-QWERTY = {"a": "qwsz", "s": "awedxz", "g": "tyfhvb", "p": "ol", "m": "njk", "q": "wa", "l": "kop", "z": "asx", "y": "tugh"}
-ANY_WORDS = st.text(st.sampled_from("aabsS Zz\tüŐ我ж-'1\u0301👍\ufffe") | st.characters(exclude_categories=["Cs"]), max_size=25)
+QWERTY = {
+    "a": "qwsz",
+    "s": "awedxz",
+    "g": "tyfhvb",
+    "p": "ol",
+    "m": "njk",
+    "q": "wa",
+    "l": "kop",
+    "z": "asx",
+    "y": "tugh",
+}
+ANY_WORDS = st.text(
+    st.sampled_from("aabsS Zz\tüŐ我ж-'1\u0301👍\ufffe") | st.characters(exclude_categories=["Cs"]), max_size=25
+)
 
 
 @pytest.mark.parametrize("key", QWERTY)
@@ -25,7 +37,8 @@ def test_neighbours_are_beside_the_key(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "key", "beside"), [("qwertz", "z", "tuhg"), ("qwertz", "ö", "lpüä"), ("azerty", "a", "zq"), ("azerty", "m", "lp")]
+    ("layout", "key", "beside"),
+    [("qwertz", "z", "tuhg"), ("qwertz", "ö", "lpüä"), ("azerty", "a", "zq"), ("azerty", "m", "lp")],
 )
 def test_other_layouts_have_other_neighbours(layout: str, key: str, beside: str) -> None:
     assert set(neighbours(layout)[key]) == set(beside)
@@ -78,9 +91,9 @@ def many(runner: Callable[..., Any]) -> Any:
     return runner("keyboard_typos", rate=0.5)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(texts=st.lists(ANY_WORDS, min_size=1, max_size=5), seed=st.integers(0, 100))
-@example(texts=["aab abab aaaa", "\ufffea", "ü", "Ａａ"], seed=3)
+@example(texts=["aab abab aaaa", "\ufffea", "ü", "\uff21\uff41"], seed=3)
 def test_rows_with_a_letter_change_and_words_stay_words(texts: list[str], seed: int, many: Any) -> None:
     after, changed = many.texts(texts, seed)
     keys = set(neighbours("qwerty"))
@@ -96,7 +109,7 @@ def alone(request: pytest.FixtureRequest, runner: Callable[..., Any]) -> tuple[s
     return request.param, runner("keyboard_typos", rate=0.2, slips=[request.param])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(length=st.integers(1, 60), seed=st.integers(0, 1000))
 def test_the_number_of_slips_is_the_share_of_the_letters(length: int, seed: int, alone: tuple[str, Any]) -> None:
     kind, slip = alone
@@ -137,7 +150,11 @@ def test_every_kind_is_as_frequent_and_every_letter_as_likely(runner: Callable[.
 
 def test_a_slip_alone_that_is_impossible_leaves_the_row(runner: Callable[..., Any]) -> None:
     assert runner("keyboard_typos", slips=["omission"]).texts(["a b c", "ab"])[1].tolist() == [False, True]
-    assert runner("keyboard_typos", slips=["transposition"]).texts(["aa b", "ab", "a1"])[1].tolist() == [False, True, False]
+    assert runner("keyboard_typos", slips=["transposition"]).texts(["aa b", "ab", "a1"])[1].tolist() == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_slips_on_neighbouring_letters_do_not_undo_each_other(runner: Callable[..., Any]) -> None:

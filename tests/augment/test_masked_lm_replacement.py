@@ -11,7 +11,23 @@ import tensorflow as tf
 
 from tfft.core.errors import ConfigError
 
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "film", "plot", "dull", "fine", "was", "##s", "!", "7", "我", "爱"]
+VOCABULARY = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "film",
+    "plot",
+    "dull",
+    "fine",
+    "was",
+    "##s",
+    "!",
+    "7",
+    "我",
+    "爱",
+]
 WORD = {token: place for place, token in enumerate(VOCABULARY)}
 START, END, MASK = WORD["[CLS]"], WORD["[SEP]"], WORD["[MASK]"]
 #: The model's liking for each token, wherever the mask is: tokens that are no words would come first.
@@ -40,7 +56,7 @@ class Model:
     def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         assert ids.dtype == mask.dtype == np.int32
         self.shapes.add(ids.shape)
-        self.rows += [row[: size].tolist() for row, size in zip(ids, mask.sum(1), strict=True)]
+        self.rows += [row[:size].tolist() for row, size in zip(ids, mask.sum(1), strict=True)]
         assert not ids[mask == 0].any()
         logits = np.full((*ids.shape, len(VOCABULARY)), -30.0, np.float32)
         for token, liking in LIKING.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +21,11 @@ TAGGED = {"tagged": True, "outside_tag": OUTSIDE, "inside_tags": frozenset({I_PE
 WORDS = st.lists(st.sampled_from(["a", "b", "cc", "Ünï", "وردة", "我", "ー", "👍🏽", "x,", "!"]), max_size=12)
 GAPS = st.sampled_from([" ", "  ", "\n", "\u3000", "\t "])
 TEXT = st.builds(
-    lambda words, gap, lead, end: lead + gap.join(words) + end, WORDS, GAPS, st.sampled_from(["", " "]), GAPS | st.just("")
+    lambda words, gap, lead, end: lead + gap.join(words) + end,
+    WORDS,
+    GAPS,
+    st.sampled_from(["", " "]),
+    GAPS | st.just(""),
 )
 
 
@@ -34,7 +39,7 @@ def move(request: pytest.FixtureRequest, runner: Callable[..., Any]) -> tuple[st
     return request.param, runner(request.param, rate=0.3)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(texts=st.lists(TEXT, min_size=1, max_size=6), seed=st.integers(0, 100))
 def test_a_row_changes_if_it_can_and_says_so(texts: list[str], seed: int, move: tuple[str, Any]) -> None:
     name, runner = move
@@ -56,12 +61,14 @@ def test_a_row_changes_if_it_can_and_says_so(texts: list[str], seed: int, move: 
 def shares(name: str, length: int, rate: float) -> set[int]:
     """How many words of a row are deleted, moved or put in."""
     if name == "random_swap":
-        return {2 * min(max(pairs, 1), length // 2) for pairs in (int(rate / 2 * length), int(rate / 2 * length + 0.999))}
+        return {
+            2 * min(max(pairs, 1), length // 2) for pairs in (int(rate / 2 * length), int(rate / 2 * length + 0.999))
+        }
     most = length - 1 if name == "random_deletion" else length
     return {min(max(count, 1), most) for count in (int(rate * length), int(rate * length + 0.999))}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(length=st.integers(2, 30), seed=st.integers(0, 1000))
 def test_words_are_those_of_the_row_in_the_right_number(length: int, seed: int, move: tuple[str, Any]) -> None:
     name, runner = move
@@ -132,7 +139,7 @@ def test_a_new_word_is_a_synonym_where_there_is_a_thesaurus(runner: Callable[...
     insert = runner("random_insertion", thesaurus={"film": ["movie"], "good": ["fine"]}, rate=0.3)
     texts, changed = insert.texts(["a GOOD one, Film!", "nothing known"] * 40)
     assert changed.tolist() == [True, False] * 40
-    new = {word for text in texts[::2] for word in text.split()} - set("a GOOD one, Film!".split())
+    new = {word for text in texts[::2] for word in text.split()} - {"a", "GOOD", "one,", "Film!"}
     assert new == {"FINE", "Movie"}
 
 
@@ -171,7 +178,7 @@ def tagged_move(request: pytest.FixtureRequest, runner: Callable[..., Any]) -> t
     return request.param, runner(request.param, TAGGED, rate=0.5, **needed)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rows=st.lists(TAG_ROW, min_size=1, max_size=6), seed=st.integers(0, 100))
 def test_spans_are_never_broken(rows: list[list[int]], seed: int, tagged_move: tuple[str, Any]) -> None:
     name, runner = tagged_move
@@ -201,7 +208,7 @@ def test_a_word_that_keeps_two_spans_apart_stays(name: str, runner: Callable[...
     rows = [[I_PER, OUTSIDE, I_PER]] * 30
     words, tags, _ = runner(name, TAGGED, rate=0.5).tagged([["ann", "saw", "bob"]] * 30, rows)
     assert all([word for word in row if word in ("ann", "bob")] == ["ann", "bob"] for row in words)
-    assert not any(one == other == I_PER for row in tags for one, other in zip(row, row[1:], strict=False))
+    assert not any(one == other == I_PER for row in tags for one, other in itertools.pairwise(row))
 
 
 def test_tags_that_stand_for_themselves_go_with_their_words(runner: Callable[..., Any]) -> None:

@@ -13,7 +13,7 @@ from tfft.augment._words import layout
 ROWS = st.lists(st.lists(st.booleans(), max_size=12), min_size=1, max_size=8)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(ROWS, st.floats(0.01, 1.0), st.integers(0, 1000))
 def test_each_row_gets_its_share_and_at_least_one(rows: list[list[bool]], rate: float, seed: int) -> None:
     eligible = tf.ragged.constant(rows, tf.bool, ragged_rank=1)
@@ -37,7 +37,7 @@ def test_the_share_is_the_rate_and_every_item_is_as_likely() -> None:
     assert abs(together - others) < 5 * np.sqrt(2 * 0.05 / 8 / 4000)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1)), min_size=1, max_size=8), st.integers(0, 1000))
 def test_spread_items_are_distinct_and_in_order(rows: list[tuple[int, float]], seed: int) -> None:
     available = [size for size, _ in rows]

@@ -16,7 +16,9 @@ from tfft.console import Console
 CONTEXT = AugmentationContext(texts=(), console=Console(quiet=True), seed=0)
 SIDE = 40
 MAGNITUDE = 0.35
-PHOTO = load_sample_images().images[1][200 : 200 + SIDE, 300 : 300 + SIDE].astype("float64")
+PHOTO, OTHER = (
+    photo[200 : 200 + SIDE, 300 : 300 + SIDE].astype("float64") for photo in reversed(load_sample_images().images)
+)
 
 
 def moved(image: np.ndarray, matrix: list[list[float]], offset: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
@@ -88,8 +90,9 @@ def augmented(images: np.ndarray, seed: int = 0, num_ops: int = 1) -> tuple[np.n
 
 @pytest.mark.parametrize(("dtype", "channels"), [("float32", 3), ("uint8", 3), ("uint8", 1)])
 def test_each_row_is_one_operation_of_the_paper_and_all_come_up(dtype: str, channels: int) -> None:
-    image = PHOTO[..., :channels]
-    after, changed = augmented(np.repeat(image[None].astype(dtype), 560, axis=0))
+    # The rows between are of another photograph, and must have no influence.
+    image, other = PHOTO[..., :channels], OTHER[..., :channels]
+    after, changed = (both[::2] for both in augmented(np.stack([image, other] * 560).astype(dtype)))
     expected = operations(np.repeat(image, 3, axis=-1) if channels == 1 else image)
     if channels == 1:
         expected = {name: result[..., :1] for name, result in expected.items() if not name.startswith("color")}

@@ -80,5 +80,5 @@ def test_what_is_no_thesaurus_is_refused(name: str, content: bytes, message: str
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="missing.json cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"missing\.json cannot be read: No such file"):
         read_thesaurus(str(tmp_path / "missing.json"))

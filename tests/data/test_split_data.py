@@ -162,7 +162,8 @@ def test_dropped_duplicates_are_recorded_with_their_rows(opinions: pd.DataFrame)
 
 def test_streamed_rows_are_those_in_memory(opinions: pd.DataFrame) -> None:
     on_disk, in_memory = (split(opinions, split="hash", streaming=streaming, seed=3) for streaming in (True, False))
-    assert on_disk.streamed and not in_memory.streamed
+    assert on_disk.streamed
+    assert not in_memory.streamed
     for name, part in in_memory.examples.items():
         assert list(on_disk.examples[name].texts) == list(part.texts)
         assert on_disk.targets[name].tolist() == in_memory.targets[name].tolist()

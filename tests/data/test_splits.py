@@ -334,7 +334,7 @@ FILLING = [f"filling {number}" for number in range(300)]
 
 
 @given(texts=st.lists(TEXTS, max_size=40), seed=SEEDS, order=ORDERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_row_keeps_its_split_whatever_is_added_removed_or_moved(
     texts: list[str], seed: int, order: random.Random
 ) -> None:

@@ -169,7 +169,7 @@ def test_name_that_is_no_text_encoding_is_refused(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["utf-16", "utf-32", "utf-8-sig"])
-@pytest.mark.parametrize("asked", ["utf-8", "latin-1", "utf-16", "utf-32"])
+@pytest.mark.parametrize("asked", ["utf-8", "latin-1", "utf-16", "utf-32", "utf-16-be", "utf-32-be"])
 def test_byte_order_mark_of_another_encoding_is_answered_with_that_encoding(
     folder: Path, written: str, asked: str
 ) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tfft.backbones import keras_hub as backbones
 from tfft.backbones.keras_hub import load_text_backbone, word_piece_of
 from tfft.backbones.packaged import DEFAULT_TEXT_PRESET, PACKAGED_PRESETS
-from tfft.layers.fast_wordpiece import FastTokenizer, FastWordPiece, fast_tokenizer
+from tfft.layers.fast_wordpiece import FastTokenizer, FastWordPiece, WordPiece, fast_tokenizer
 
 # ruff: noqa: RUF001, S311  look-alikes of other scripts, and chance that a seed fixes, are meant
 
@@ -105,6 +105,12 @@ def in_graph(layer: Any) -> Any:
     return tf.function(layer, input_signature=[tf.TensorSpec([None], tf.string)])
 
 
+def described(layer: Any) -> WordPiece:
+    found = word_piece_of(layer)
+    assert isinstance(found, WordPiece)
+    return found
+
+
 def pair_of(layer: Any) -> Pair:
     found = fast_tokenizer(layer, word_piece_of(layer))
     assert found.reason is None
@@ -165,7 +171,8 @@ def spelling(request: pytest.FixtureRequest, every_character: list[str]) -> Pair
     """A vocabulary of all single characters: ids spell out the words, so that no difference hides in [UNK]."""
     written = [item for item in every_character if unicodedata.category(item)[0] not in "CZ"]
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *written, *(f"##{item}" for item in written)]
-    return pair_of(keras_hub.models.BertTokenizer(tokens, **OPTIONS[request.param]))
+    layer = keras_hub.models.BertTokenizer(tokens, **OPTIONS[request.param])
+    return Pair(layer, FastWordPiece(layer, described(layer)), in_graph(layer))
 
 
 def test_ordinary_texts_in_many_scripts(minilm: Pair) -> None:
@@ -218,13 +225,11 @@ def test_ordinary_texts_take_the_fast_path(uncased: Pair, name: str) -> None:
 
 def test_only_unsafe_rows_go_through_the_layer() -> None:
     layer = keras_hub.models.BertTokenizer(letters(), **OPTIONS["uncased"])
-    word_piece = word_piece_of(layer)
-    assert not isinstance(word_piece, str)
 
     def marked(texts: tf.Tensor) -> tf.RaggedTensor:
         return tf.RaggedTensor.from_tensor(tf.fill([tf.size(texts), 1], -1))
 
-    fast = FastWordPiece(marked, word_piece)
+    fast = FastWordPiece(marked, described(layer))
     rows = fast(tf.constant(["the film", "no\xa0break", "", "한국어", "film"])).to_list()
     the, film = layer.token_to_id("the"), layer.token_to_id("film")
     assert rows == [[the, film], [-1], [], [-1], [film]]
@@ -378,8 +383,7 @@ def test_tokenizers_that_cannot_be_fast_are_used_as_they_are_with_the_reason(rea
 @pytest.mark.parametrize("name", ["vocabulary", "unknown_token"])
 def test_a_tokenizer_that_is_not_what_it_says_is_found_out_and_used_as_it_is(name: str) -> None:
     layer = keras_hub.models.BertTokenizer(letters(), **OPTIONS["uncased"])
-    honest = word_piece_of(layer)
-    assert not isinstance(honest, str)
+    honest = described(layer)
     swapped = list(honest.vocabulary)
     one, other = swapped.index("s"), swapped.index("##s")
     swapped[one], swapped[other] = swapped[other], swapped[one]
@@ -391,8 +395,7 @@ def test_a_tokenizer_that_is_not_what_it_says_is_found_out_and_used_as_it_is(nam
 
 def test_words_that_are_not_the_layers_are_found_out() -> None:
     layer = keras_hub.models.BertTokenizer(letters(), **OPTIONS["uncased"])
-    honest = word_piece_of(layer)
-    assert not isinstance(honest, str)
+    honest = described(layer)
     kernel = tensorflow_text.FastBertNormalizer(lower_case_nfd_strip_accents=True)
     cut = tensorflow_text.FastWordpieceTokenizer(["[UNK]", "\ue000"], token_out_type=tf.int32)
 

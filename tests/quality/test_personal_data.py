@@ -190,7 +190,7 @@ def test_hostile_texts_take_no_time(unit: str) -> None:
     text = unit * (40_000 // len(unit))
     started = time.perf_counter()
     Masker().mask(text)
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 30  # quadratic time would be minutes
 
 
 def test_thousands_of_values_keep_their_numbers() -> None:

@@ -212,7 +212,8 @@ def _rows_are_split_as_it_says(bench: Bench) -> None:
 def _groups_are_not_torn(bench: Bench) -> None:
     groups = np.arange(50) // 10
     test = bench.split(bench.table.assign(author=groups), group_column="author").record["rows"]["test"]
-    assert len(test) == 10 and len({groups[row - 1] for row in test}) == 1
+    assert len(test) == 10
+    assert len({groups[row - 1] for row in test}) == 1
 
 
 @shows_in("time_column")

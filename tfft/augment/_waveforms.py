@@ -52,20 +52,6 @@ def valid_mask(batch: ArrayBatch) -> tf.Tensor:
     return tf.sequence_mask(valid_lengths(batch), tf.shape(batch.values)[1])
 
 
-def mean_square(values: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """Returns the power of each row.
-
-    Args:
-        values: Float32 `(batch, samples)`, zero where there is padding.
-        lengths: Valid samples of each row, int32 `(batch,)`.
-
-    Returns:
-        Float32 `(batch, 1)`: mean of the squares over the valid samples; 0 for a row of none.
-    """
-    total = tf.reduce_sum(tf.square(values), axis=1)
-    return tf.math.divide_no_nan(total, tf.cast(lengths, tf.float32))[:, None]
-
-
 def _check(name: str, values: tf.Tensor, rank: int, expected: str) -> None:
     if values.shape.rank != rank or values.dtype != tf.float32:
         raise DataError(f"{name} takes float32 {expected}; received {values.dtype.name} of shape {values.shape}.")

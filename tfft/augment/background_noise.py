@@ -15,8 +15,6 @@ from tfft.augment._waveforms import (
     PROBABILITY_HELP,
     Decibel,
     check_waveforms,
-    mean_square,
-    valid_lengths,
     valid_mask,
 )
 from tfft.augment.base import (
@@ -85,15 +83,14 @@ class BackgroundNoise:
         def add(rows: ArrayBatch, seed: tf.Tensor) -> tf.Tensor:
             ratio_seed, noise_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
             size, samples = tf.unstack(tf.shape(rows.values))
-            lengths, noise = valid_lengths(rows), make_noise(size, samples, noise_seed)
-            signal = rows.values
+            noise, signal = make_noise(size, samples, noise_seed), rows.values
             if rows.lengths is not None:
                 mask = tf.cast(valid_mask(rows), tf.float32)
                 noise, signal = noise * mask, tf.math.multiply_no_nan(signal, mask)
             draw = tf.random.stateless_uniform([size, 1], ratio_seed)
             ratio = tf.pow(10.0, (self.snr_db_min + draw * (self.snr_db_max - self.snr_db_min)) / 10.0)
-            noise_power = ratio * mean_square(noise, lengths)
-            return rows.values + noise * tf.sqrt(tf.math.divide_no_nan(mean_square(signal, lengths), noise_power))
+            # Both are of as many samples, so that the ratio of the sums is that of the powers.
+            return rows.values + noise * tf.sqrt(tf.math.divide_no_nan(_energy(signal), ratio * _energy(noise)))
 
         def transform(batch: ArrayBatch, seed: tf.Tensor) -> tuple[ArrayBatch, tf.Tensor]:
             check_waveforms("background_noise", batch)
@@ -108,6 +105,11 @@ class BackgroundNoise:
         if key not in context.memo:
             context.memo[key] = read_recordings("background_noise", self.recordings, self.sampling_rate)
         return _excerpts(tf.constant(context.memo[key]))
+
+
+def _energy(values: tf.Tensor) -> tf.Tensor:
+    """Returns the sum of the squares of each row, float32 `(rows, 1)`."""
+    return tf.reduce_sum(tf.square(values), axis=1, keepdims=True)
 
 
 def _white(size: tf.Tensor, samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -20,7 +20,7 @@ def fit(
     quiet: Quiet = False,
     **options: Any,
 ) -> None:
-    """Fine-tune a model on SOURCE: data (a file, a pattern, a folder, tfds:name) or a config file with the same options."""
+    """Fine-tune a model on SOURCE: data (a file, a pattern, tfds:name) or a config file with the same options."""
     import tfft
 
     model = tfft.fit(quiet=quiet, **{**source_options(source), **given_options(options)})

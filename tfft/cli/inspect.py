@@ -20,7 +20,9 @@ def add_to(app: typer.Typer) -> None:
 def inspect(
     source: Annotated[str, typer.Argument(help="Data file, pattern, folder, or tfds:name.", show_default=False)],
     rows: Annotated[int, typer.Option(min=0, help="First rows to show.")] = 5,
-    check: Annotated[bool, typer.Option("--quality", help="Also check the quality, split as fit would split it.")] = False,
+    check: Annotated[
+        bool, typer.Option("--quality", help="Also check the quality, split as fit would split it.")
+    ] = False,
     output: Annotated[Path | None, typer.Option(help="Also write everything to this JSON file.")] = None,
     quiet: Quiet = False,
     **options: Any,

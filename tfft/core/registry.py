@@ -72,6 +72,8 @@ class Registry(Generic[T]):
         """
         if name not in self._items and name in self._modules():
             importlib.import_module(f"{self._package}.{name}")
+            if name not in self._items:
+                raise ConfigError(f"The module {self._package}.{name} registers no {self.kind} {name!r}.")
         if name not in self._items:
             raise ConfigError(unknown_name(self.kind, name, self.names()))
         return self._items[name]

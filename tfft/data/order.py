@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from tfft.core.errors import ConfigError
 from tfft.data.bucketing import Batch, training_batches
 
 #: Sets the draws of an epoch apart from those of its batches.
@@ -33,6 +34,15 @@ class EpochOrder:
     seed: int
     classes: np.ndarray | None = None
     resample: Literal["none", "oversample", "undersample"] = "none"
+
+    def __post_init__(self) -> None:
+        """Checks that resampling has classes to balance.
+
+        Raises:
+            ConfigError: When it has none.
+        """
+        if self.resample != "none" and self.classes is None:
+            raise ConfigError(f"resample={self.resample!r} balances classes; this task has none.")
 
     @property
     def rows_per_epoch(self) -> int:

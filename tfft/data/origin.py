@@ -43,10 +43,14 @@ class Origin:
             The text.
         """
         numbers = [int(number) for number in numbers]
-        if len(self.files) < 2:
+        if not self._several:
             return row_list(numbers, most=most)
         more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
         return ", ".join(self._row(number) for number in numbers[:most]) + more
+
+    @property
+    def _several(self) -> bool:
+        return len(self.files) > 1
 
     def _row(self, number: int) -> str:
         for name, rows in self.files:
@@ -57,7 +61,7 @@ class Origin:
 
     def ranges(self) -> list[dict[str, Any]]:
         """Returns the first and last row number of each file where there are several, as plain data."""
-        if len(self.files) < 2:
+        if not self._several:
             return []
         ends = np.cumsum([rows for _, rows in self.files]).tolist()
         starts: Iterable[int] = [1, *(end + 1 for end in ends)]

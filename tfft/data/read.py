@@ -6,6 +6,7 @@ import dataclasses
 import glob
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,8 @@ class Reader:
     def origin(self) -> Origin:
         """Names for the source and its rows, as far as it was read."""
         return Origin(
-            self.name, tuple((describe(piece), rows) for (piece, _), rows in zip(self._pieces, self._rows, strict=False))
+            self.name,
+            tuple((describe(piece), rows) for (piece, _), rows in zip(self._pieces, self._rows, strict=False)),
         )
 
 
@@ -147,7 +149,7 @@ def expand(source: Any) -> list[Any]:
     """
     if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
         files = [file for item in source for file in expand(item)]
-        twice = sorted({str(file) for file in files if files.count(file) > 1})
+        twice = sorted(str(file) for file, count in Counter(files).items() if count > 1)
         if twice:
             raise DataError(f"The file {twice[0]} is given more than once; its rows would count twice.")
         return files
@@ -189,9 +191,9 @@ def find_source(piece: Any) -> Source:
             "compressed (.gz). Rename the file after its format, or pass a pandas DataFrame."
         )
     raise DataError(
-        f"Cannot read data from a {type(piece).__name__}. Pass a path, a pattern, a list of paths, a DataFrame, a dict of "
-        'columns, a list of dicts or tuples, a tf.data.Dataset, a Hugging Face dataset, "tfds:name", or a callable that '
-        "returns one of these."
+        f"Cannot read data from a {type(piece).__name__}. Pass a path, a pattern, a list of paths, a DataFrame, a "
+        'dict of columns, a list of dicts or tuples, a tf.data.Dataset, a Hugging Face dataset, "tfds:name", or a '
+        "callable that returns one of these."
     )
 
 
@@ -264,11 +266,11 @@ def _cell_bytes(value: Any) -> bytes:
         return b"null:"
     if isinstance(value, str):
         content = value.encode("utf-8", "surrogatepass")
-    elif isinstance(value, list):
-        content = b"".join(map(_cell_bytes, value))
-    else:
-        content = f"{value.dtype}{value.shape}".encode() + value.tobytes()
-    return f"{len(content)}:".encode() + content
+        return f"{len(content)}:".encode() + content
+    if isinstance(value, list):
+        return f"list {len(value)}:".encode() + b"".join(map(_cell_bytes, value))
+    array: bytes = value.tobytes()
+    return f"{value.dtype}{value.shape}:".encode() + array
 
 
 def fingerprint(source: Any, table: Table) -> dict[str, Any]:

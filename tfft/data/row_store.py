@@ -15,13 +15,16 @@ import numpy as np
 
 from tfft.core.errors import DataError
 
+#: Bytes that are written at once.
+_BUFFER = 1 << 20
+
 
 class RowStore:
     """Rows of numbers, end to end in a file; only where each begins is in memory.
 
-    Rows are read with `pread`, not through a memory map: pages of a map count as resident memory, and random access would
-    soon have touched all of them. The file has no name once it is open, so nothing is left behind however the process
-    ends.
+    Rows are read with `pread`, not through a memory map: pages of a map count as resident memory, and random access
+    would soon have touched all of them. The file has no name once it is open, so nothing is left behind however the
+    process ends.
 
     Attributes:
         dtype: Type of the numbers.
@@ -103,7 +106,9 @@ class RowWriter:
                 f"Rows cannot be kept in {directory}: {error.strerror}. Name another place with cache_dir."
             ) from error
         os.unlink(name)
-        self._file = os.fdopen(descriptor, "wb", buffering=1 << 20)
+        self._descriptor = descriptor
+        self._pending = bytearray()
+        self._closing = weakref.finalize(self, os.close, descriptor)
 
     def append(self, flat: np.ndarray, lengths: np.ndarray) -> None:
         """Appends rows.
@@ -116,7 +121,9 @@ class RowWriter:
             DataError: When the disk is full.
         """
         with self._disk():
-            self._file.write(np.ascontiguousarray(flat, dtype=self._dtype).tobytes())
+            self._pending += np.ascontiguousarray(flat, dtype=self._dtype).tobytes()
+            if len(self._pending) >= _BUFFER:
+                self._flush()
         self._lengths.append(np.asarray(lengths, dtype=np.int64))
 
     def finish(self) -> RowStore:
@@ -129,11 +136,16 @@ class RowWriter:
             DataError: When the disk is full.
         """
         with self._disk():
-            self._file.flush()
-        descriptor = os.dup(self._file.fileno())
-        self._file.close()
+            self._flush()
+        self._closing.detach()  # the store closes it
         lengths, self._lengths = np.concatenate(self._lengths), []
-        return RowStore(descriptor, self._dtype, np.cumsum(lengths, out=lengths), self._directory)
+        return RowStore(self._descriptor, self._dtype, np.cumsum(lengths, out=lengths), self._directory)
+
+    def _flush(self) -> None:
+        rest = memoryview(self._pending)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        self._pending = bytearray()
 
     @contextlib.contextmanager
     def _disk(self) -> Iterator[None]:
@@ -142,8 +154,6 @@ class RowWriter:
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             reason = "the disk is full" if full else str(error)
-            with contextlib.suppress(OSError):  # closing tries to write what is left
-                self._file.close()
             raise DataError(
                 f"Rows cannot be kept in {self._directory}: {reason}. Name another place with cache_dir."
             ) from error

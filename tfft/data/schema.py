@@ -64,6 +64,7 @@ class TextExamples:
             self,
             texts=[*self.texts, *other.texts],
             labels=[*self.labels, *other.labels],
+            keys=(),
             rows=np.concatenate([self.rows, other.rows + self.where.total]),
             where=self.where.joined(other.where),
         )
@@ -166,7 +167,7 @@ def _refuse_other_cells(cells: Mapping[str, list[Any]], first_row: int, where: s
 
 def _text(value: str) -> str:
     """Returns a cell as valid Unicode."""
-    return value if _is_unicode(value) else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return value if _is_unicode(value) else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _is_unicode(value: str) -> bool:
@@ -179,7 +180,7 @@ def _is_unicode(value: str) -> bool:
 
 
 def _quote(value: str) -> str:
-    """Returns what stands around the first character that is no Unicode, with bytes as \\xe9."""
+    """Returns what stands around the first character that is no Unicode, with its byte as digits."""
     at = next(place for place, letter in enumerate(value) if "\ud800" <= letter <= "\udfff")
     piece = ascii(value[max(0, at - _QUOTE_LENGTH // 2) : at + _QUOTE_LENGTH // 2])
     return re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", piece)
@@ -262,16 +263,15 @@ class _Columns:
             return
         self.rows.append(rows)
         for name, values in kept.items():
-            if name != self._text:
-                values = [value.strip() for value in values]
+            stripped = values if name == self._text else [value.strip() for value in values]
             if self._writer is None:
-                self._lists[name] += values
+                self._lists[name] += stripped
             elif name == self._text:
                 encoded = [value.encode() for value in values]
                 self._writer.append(np.frombuffer(b"".join(encoded), np.uint8), np.array([len(row) for row in encoded]))
             else:
                 known = self._names[name]
-                codes = [known.setdefault(value, len(known)) for value in values]
+                codes = [known.setdefault(value, len(known)) for value in stripped]
                 self._codes[name].append(np.array(codes, dtype=np.int32))
 
     def texts(self, name: str) -> Sequence[str]:

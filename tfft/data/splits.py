@@ -1,4 +1,4 @@
-"""Training, validation and test split: seeded, independent of the order of the rows, and never through a set of duplicates."""
+"""Training, validation and test split: seeded, blind to the order of rows, and never through a set of duplicates."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def stratified_split(
     """Splits rows so that each label has its share in each split.
 
     Rows of one group (duplicates of each other) stay together. Within a label, groups are ranked by a keyed hash of
-    their text; the first go to test, the next to validation. So the order of the input has no influence, and every label
-    has at least one row in each split that is asked for.
+    their text; the first go to test, the next to validation. So the order of the input has no influence, and every
+    label has at least one row in each split that is asked for.
 
     Args:
         texts: One text a row.
@@ -77,12 +77,13 @@ def stratified_split(
     members: dict[str, list[np.ndarray]] = {}
     for unit in units:
         members.setdefault(_most_common([labels[row] for row in unit]), []).append(unit)
-    few = sorted(label for label, own in members.items() if len(own) < len(shares.wanted) + 1)
+    sizes = {label: len(members.get(label, ())) for label in set(labels)}
+    few = sorted(label for label, size in sizes.items() if shares.wanted and size < len(shares.wanted) + 1)
     if few:
-        counts = name_list([f"{label!r} ({len(members[label])})" for label in few])
+        counts = name_list([f"{label!r} ({sizes[label]})" for label in few])
         raise DataError(
-            f"Every label needs at least {len(shares.wanted) + 1} different rows, one for each split; too few: {counts}. "
-            "Add rows, merge or remove these labels, or set validation_fraction or test_fraction to 0."
+            f"Every label needs at least {len(shares.wanted) + 1} different rows, one for each split; too few: "
+            f"{counts}. Add rows, merge or remove these labels, or set validation_fraction or test_fraction to 0."
         )
     parts: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     for label in sorted(members):
@@ -109,8 +110,8 @@ def grouped_split(keys: Sequence[str], shares: Shares, *, seed: int) -> dict[str
     units = _by_key(keys)
     if len(units) < len(shares.wanted) + 1:
         raise DataError(
-            f"The group column has {len(units)} different values, but {len(shares.wanted) + 1} splits are wanted and no "
-            "group may be in two. Name another group_column, or set validation_fraction or test_fraction to 0."
+            f"The group column has {len(units)} different values, but {len(shares.wanted) + 1} splits are wanted and "
+            "no group may be in two. Name another group_column, or set validation_fraction or test_fraction to 0."
         )
     return _joined(_deal(_ranked(units, lambda unit: row_digest(seed, keys[unit[0]])), shares))
 
@@ -170,8 +171,8 @@ def hash_split(texts: Sequence[str], shares: Shares, *, seed: int) -> dict[str, 
     empty = [name for name in (TRAIN, *shares.wanted) if not len(parts[name])]
     if empty:
         raise DataError(
-            f"The hash of the {len(texts):,} rows gives the {empty[0]} split none. Splitting by hash needs more rows; use "
-            "split='stratified', or another seed."
+            f"The hash of the {len(texts):,} rows gives the {empty[0]} split none. Splitting by hash needs more rows; "
+            "use split='stratified', or another seed."
         )
     return parts
 
@@ -232,16 +233,17 @@ def k_folds(
     for unit in units:
         label = "" if len(keys) else _most_common([labels[row] for row in unit])
         members.setdefault(label, []).append(unit)
-    few = sorted(label for label, own in members.items() if len(own) < folds)
+    few = sorted(label for label, own in members.items() if len(own) < folds) or ([] if units else [""])
     if few:
         what = "groups" if len(keys) else "different rows of each label"
         counts = name_list([f"{label!r} ({len(members[label])})" if label else f"{len(units)}" for label in few])
         raise DataError(f"{folds} folds need at least {folds} {what}; too few: {counts}. Use fewer folds.")
     dealt: list[list[np.ndarray]] = [[] for _ in range(folds)]
     sizes = np.zeros(folds, dtype=np.int64)
+    names = keys if len(keys) else texts
     for label in sorted(members):
         own = np.zeros(folds, dtype=np.int64)
-        ranked = _ranked(members[label], lambda unit: min(row_digest(seed, texts[row]) for row in unit))
+        ranked = _ranked(members[label], lambda unit: min(row_digest(seed, names[row]) for row in unit))
         for unit in sorted(ranked, key=len, reverse=True):  # large groups first, so that small ones even out
             fold = int(np.lexsort((np.arange(folds), sizes, own))[0])
             dealt[fold].append(unit)
@@ -271,7 +273,7 @@ def _ranked(units: Sequence[np.ndarray], digest: Callable[[np.ndarray], bytes]) 
 
 
 def _deal(units: Sequence[np.ndarray], shares: Shares) -> dict[str, list[np.ndarray]]:
-    """Fills test, then validation with units in order, each as near to its share as whole units come; the rest trains."""
+    """Fills test, then validation with units in order, each as near to its share as they come; the rest trains."""
     total = sum(map(len, units))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     start = 0
@@ -301,7 +303,8 @@ def _times(keys: Sequence[str], name_row: Callable[[int], str]) -> np.ndarray:
     if np.isfinite(numbers).all():
         return numbers
     dates = pd.to_datetime(pd.Series(list(keys), dtype=object), errors="coerce", utc=True, format="ISO8601")
-    bad = np.flatnonzero(dates.isna().to_numpy())
+    no_number, no_date = np.flatnonzero(~np.isfinite(numbers)), np.flatnonzero(dates.isna().to_numpy())
+    bad = min(no_date, no_number, key=len)  # what is no way to write a time as most rows do
     if len(bad):
         raise DataError(
             f"{name_row(int(bad[0]))}: {keys[bad[0]]!r} is neither a number nor a date as 2026-01-31 or "

@@ -280,7 +280,8 @@ def _check_start(block: bytes, path: Path, codec: str) -> None:
     """Refuses files that are no text, or text in another encoding than asked for."""
     for mark, name in _MARKS:
         if block.startswith(mark):
-            if not codec.startswith(name):
+            other_order = "-be" if mark in {codecs.BOM_UTF16_LE, codecs.BOM_UTF32_LE} else "-le"
+            if not codec.startswith(name) or codec.endswith(other_order):
                 raise DataError(f"{path} begins with the byte order mark of {name.upper()}; pass encoding={name!r}.")
             return
     if found := binary_kind(block):

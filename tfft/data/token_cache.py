@@ -91,7 +91,7 @@ def encode_texts(texts: Sequence[str], encoder: TextEncoder, console: Console, *
         cache = TokenCache(store, store.splits, full_lengths)
     if len(cache.truncated):
         console.say(
-            f"{what}: {len(cache.truncated):,} of {len(texts):,} rows ({len(cache.truncated) / len(texts):.1%}) are longer "
-            f"than {encoder.sequence_length} tokens and were truncated"
+            f"{what}: {len(cache.truncated):,} of {len(texts):,} rows ({len(cache.truncated) / len(texts):.1%}) are "
+            f"longer than {encoder.sequence_length} tokens and were truncated"
         )
     return cache

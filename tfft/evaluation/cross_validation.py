@@ -42,22 +42,17 @@ class CrossValidation:
         return float(np.mean(self.scalars()[name]))
 
     def renderables(self) -> list[RenderableType]:
-        """Returns mean and sample standard deviation over the folds for every contestant, and the figures of each fold."""
+        """Returns mean and standard deviation over the folds for every contestant, and the figures of each fold."""
         contestants = list(self.reports[0].compared())
         figures = list(self.scalars())
         rows = []
         for name in figures:
             values = [self.scalars(contestant).get(name) for contestant in contestants]
             rows.append([name, *("-" if fold is None else _mean(fold) for fold in values)])
-        folds = [
-            [str(number), f"{report.rows:,}", *(f"{report.after.scalars()[name]:.3f}" for name in figures)]
-            for number, report in enumerate(self.reports, 1)
-        ]
+        folds = [[name, *(f"{report.after.scalars()[name]:.3f}" for report in self.reports)] for name in figures]
+        heads = ["", *(f"fold {number} ({report.rows:,} rows)" for number, report in enumerate(self.reports, 1))]
         title = f"{len(self.reports)} folds: mean ± standard deviation"
-        return [
-            render(Table(title, ["", *contestants], rows)),
-            render(Table(f"each fold, {AFTER}", ["fold", "rows", *figures], folds)),
-        ]
+        return [render(Table(title, ["", *contestants], rows)), render(Table(f"each fold, {AFTER}", heads, folds))]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the reports as plain data for JSON."""

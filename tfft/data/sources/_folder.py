@@ -85,13 +85,14 @@ def _files(root: Path, kind: FileKind, request: ReadRequest) -> list[_Parts]:
     every = list(_walk(root))
     files = [parts for parts in every if _ending(parts[-1]) in kind.endings]
     others = Counter(_ending(parts[-1]) for parts in every if _ending(parts[-1]) not in kind.endings)
-    found = name_list([f"{count:,} {ending or 'without'}" for ending, count in others.most_common()], most=8)
-    allowed = ", ".join(kind.endings)
+    ranked = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    found = name_list([f"{count:,} {ending or 'without an ending'}" for ending, count in ranked], most=8)
     if not files:
         contents = f"It holds files that end in: {found}" if others else "It holds no files"
         raise DataError(
-            f"The folder {_shown(root)} holds no {kind.plural} ({allowed}). {contents}. To read tables, pass a pattern "
-            f"such as {_shown(root / '*.csv')!r}."
+            f"The folder {_shown(root)} holds neither images ({', '.join(IMAGE_ENDINGS)}) nor recordings "
+            f"({', '.join(AUDIO_ENDINGS)}). {contents}. To read tables, pass a pattern such as "
+            f"{_shown(root / '*.csv')!r}."
         )
     if foreign := sorted(set(others) & {*IMAGE_ENDINGS, *AUDIO_ENDINGS}):
         raise DataError(
@@ -99,7 +100,9 @@ def _files(root: Path, kind: FileKind, request: ReadRequest) -> list[_Parts]:
             f"{', '.join(foreign)}. Keep images and recordings in folders of their own."
         )
     if others:
-        request.console.say(f"{_shown(root)}: files that are no {kind.plural} ({allowed}) are left out: {found}")
+        request.console.say(
+            f"{_shown(root)}: files that are no {kind.plural} ({', '.join(kind.endings)}) are left out: {found}"
+        )
     return files
 
 

@@ -57,7 +57,7 @@ def audio_problem(stream: BinaryIO, size: int) -> str:
         The reason in a few words.
     """
     start = stream.read(_HEAD)
-    if start.startswith((b"RIFF", b"RF64")):
+    if start.startswith((b"RIFF", b"RF64", b"RIFX")):
         if start[8:12] not in {b"WAVE", b""}:
             return "no recording"
         told = int.from_bytes(start[4:8], "little") + 8

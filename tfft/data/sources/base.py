@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -17,8 +17,8 @@ from tfft.core.registry import Registry
 #: Rows in a chunk, where the source can choose.
 CHUNK_ROWS = 8192
 
-#: Column name to cells. A cell is a string, None for null, a list of cells (tokens, tags), or a NumPy array (an image, a
-#: waveform). Numbers become strings as a person would write them. All columns of a chunk have the same length.
+#: Column name to cells. A cell is a string, None for null, a list of cells (tokens, tags), or a NumPy array (an image,
+#: a waveform). Numbers become strings as a person would write them. All columns of a chunk have the same length.
 Columns = dict[str, list[Any]]
 
 
@@ -140,25 +140,24 @@ def as_cell(value: Any) -> Any:
     """
     if isinstance(value, str) or value is None:
         return value
+    dimensions = getattr(value, "ndim", None)
+    if isinstance(value, (list, tuple)) or dimensions == 1:
+        return [as_cell(item) for item in (value if dimensions is None else value.tolist())]
+    if dimensions:
+        return value
+    return _scalar(value.item() if dimensions == 0 else value)
+
+
+def _scalar(value: Any) -> str | None:
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
-    if isinstance(value, (list, tuple)):
-        return [as_cell(item) for item in value]
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False, default=str)
-    if getattr(value, "ndim", 0) == 1:
-        return [as_cell(item) for item in value.tolist()]
-    if getattr(value, "ndim", 0) > 1:
-        return value
-    if pd.api.types.is_scalar(value) and pd.isna(value):
+    if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return None
-    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # a NumPy or TensorFlow scalar
-        return as_cell(value.item())
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def chunked(rows: Iterable[dict[str, Any]], names: Sequence[str], size: int = CHUNK_ROWS) -> Iterator[Columns]:

@@ -71,8 +71,8 @@ class ParquetFile:
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             reason = " ".join(str(error).split())
             raise DataError(
-                f"{path}, row {count + 1} or soon after: the Parquet file cannot be read ({reason}). Copy or download it "
-                "again, or write it anew."
+                f"{path}, row {count + 1} or soon after: the Parquet file cannot be read ({reason}). Copy or download "
+                "it again, or write it anew."
             ) from None
         if count != total:
             raise DataError(f"{path} says that it has {total:,} rows, but {count:,} could be read. Write it anew.")
@@ -138,7 +138,6 @@ def _cells(column: pa.Array) -> list[Any]:
     try:
         return as_cells(column.to_pylist())
     except UnicodeDecodeError:  # text that is not UTF-8: as bytes, of which the bad ones are kept
-        column = column.dictionary_decode() if types.is_dictionary(column.type) else column
         return as_cells(column.cast(_as_bytes(column.type)).to_pylist())
 
 
