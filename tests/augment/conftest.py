@@ -22,9 +22,12 @@ SEED = tf.TensorSpec([2], tf.int32)
 
 
 class Runner:
-    """A prepared augmentation that takes and gives Python lists."""
+    """A prepared augmentation that takes and gives Python lists.
 
-    def __init__(self, name: str, context: AugmentationContext, options: dict[str, Any]) -> None:
+    Compiled when it is run many times; tracing takes longer than running it once or twice.
+    """
+
+    def __init__(self, name: str, context: AugmentationContext, options: dict[str, Any], *, compiled: bool) -> None:
         transform = augmentations.get(name)(**{"probability": 1.0, **options}).prepare(context)
 
         def on_texts(texts: tf.Tensor, seed: tf.Tensor) -> Any:
@@ -40,9 +43,13 @@ class Runner:
             after, changed = transform(TokenBatch(ids, tf.range(ids.nrows(), dtype=tf.int64)), seed)
             return after.ids, changed
 
-        self._texts = tf.function(on_texts, input_signature=[STRINGS, SEED])
-        self._words = tf.function(on_words, input_signature=[WORDS, TAGS, SEED])
-        self._ids = tf.function(on_ids, input_signature=[IDS, SEED])
+        self._texts: Any = on_texts
+        self._words: Any = on_words
+        self._ids: Any = on_ids
+        if compiled:
+            self._texts = tf.function(on_texts, input_signature=[STRINGS, SEED])
+            self._words = tf.function(on_words, input_signature=[WORDS, TAGS, SEED])
+            self._ids = tf.function(on_ids, input_signature=[IDS, SEED])
 
     def texts(self, texts: Sequence[str], seed: int = 0) -> tuple[list[str], np.ndarray]:
         """Returns the texts and which rows the augmentation says it changed; its output must be valid UTF-8."""
@@ -78,7 +85,8 @@ def plain_context() -> AugmentationContext:
 def runner(plain_context: AugmentationContext) -> Callable[..., Runner]:
     """A function from a name, fields of the context and options of the augmentation to a `Runner`."""
 
-    def make(name: str, context: dict[str, Any] | None = None, **options: Any) -> Runner:
-        return Runner(name, dataclasses.replace(plain_context, memo={}, **(context or {})), options)
+    def make(name: str, context: dict[str, Any] | None = None, *, compiled: bool = False, **options: Any) -> Runner:
+        fields = dataclasses.replace(plain_context, memo={}, **(context or {}))
+        return Runner(name, fields, options, compiled=compiled)
 
     return make

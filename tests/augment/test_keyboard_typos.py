@@ -74,7 +74,7 @@ def one_slip(word: str, kind: str) -> set[str]:
 @pytest.fixture(scope="module", params=KINDS)
 def one(request: pytest.FixtureRequest, runner: Callable[..., Any]) -> tuple[str, Any]:
     allowed = ["substitution", request.param]
-    return request.param, runner("keyboard_typos", rate=1e-6, slips=allowed)
+    return request.param, runner("keyboard_typos", compiled=True, rate=1e-6, slips=allowed)
 
 
 @pytest.mark.parametrize("word", ["film", "Aab", "x", "so-so", "naïve", "éab", "aaa", "I'm", "ZZtop"])
@@ -88,7 +88,7 @@ def test_one_slip_is_any_of_those_that_are_possible_and_nothing_else(word: str, 
 
 @pytest.fixture(scope="module")
 def many(runner: Callable[..., Any]) -> Any:
-    return runner("keyboard_typos", rate=0.5)
+    return runner("keyboard_typos", compiled=True, rate=0.5)
 
 
 @settings(max_examples=80, deadline=None)
@@ -106,7 +106,7 @@ def test_rows_with_a_letter_change_and_words_stay_words(texts: list[str], seed: 
 
 @pytest.fixture(scope="module", params=KINDS)
 def alone(request: pytest.FixtureRequest, runner: Callable[..., Any]) -> tuple[str, Any]:
-    return request.param, runner("keyboard_typos", rate=0.2, slips=[request.param])
+    return request.param, runner("keyboard_typos", compiled=True, rate=0.2, slips=[request.param])
 
 
 @settings(max_examples=30, deadline=None)

@@ -123,7 +123,7 @@ def test_masks_behind_the_longest_row_are_not_asked_for(runner: Callable[..., An
 
 def test_the_share_is_the_rate_and_versions_differ(runner: Callable[..., Any]) -> None:
     texts = ["film was dull plot fine film was dull plot fine"] * 400
-    replace = runner("masked_lm_replacement", context(texts), rate=0.25, variants=3)
+    replace = runner("masked_lm_replacement", context(texts), compiled=True, rate=0.25, variants=3)
     after, _ = replace.texts(texts)
     counts = [sum(a != b for a, b in zip(text.split(), texts[0].split(), strict=True)) for text in after]
     assert set(counts) == {2, 3}

@@ -36,7 +36,7 @@ def split(text: str) -> list[str]:
 
 @pytest.fixture(scope="module", params=MOVES)
 def move(request: pytest.FixtureRequest, runner: Callable[..., Any]) -> tuple[str, Any]:
-    return request.param, runner(request.param, rate=0.3)
+    return request.param, runner(request.param, compiled=True, rate=0.3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -175,7 +175,7 @@ TAG_ROW = st.lists(SEGMENT, max_size=7).map(lambda segments: [tag for segment in
 def tagged_move(request: pytest.FixtureRequest, runner: Callable[..., Any]) -> tuple[str, Any]:
     options = {"thesaurus": {f"w{place}": ["s"] for place in range(0, 30, 3)}}
     needed = options if request.param == "synonym_replacement" else {}
-    return request.param, runner(request.param, TAGGED, rate=0.5, **needed)
+    return request.param, runner(request.param, TAGGED, compiled=True, rate=0.5, **needed)
 
 
 @settings(max_examples=60, deadline=None)

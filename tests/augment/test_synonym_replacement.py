@@ -46,7 +46,7 @@ ROW = st.lists(WORD.filter(bool), max_size=8)
 
 @pytest.fixture(scope="module")
 def replace(runner: Callable[..., Any]) -> Any:
-    return runner("synonym_replacement", thesaurus=THESAURUS, rate=0.5)
+    return runner("synonym_replacement", compiled=True, thesaurus=THESAURUS, rate=0.5)
 
 
 @settings(max_examples=60, deadline=None)

@@ -28,7 +28,7 @@ def shares(rate: float, size: int, most: int) -> set[int]:
 
 @pytest.fixture(scope="module")
 def cut(runner: Callable[..., Any]) -> Any:
-    return runner("token_cutoff", CONTEXT, rate=0.3)
+    return runner("token_cutoff", CONTEXT, compiled=True, rate=0.3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,7 +53,7 @@ def test_every_token_is_as_likely_to_be_cut(runner: Callable[..., Any]) -> None:
 
 @pytest.fixture(scope="module")
 def mask(runner: Callable[..., Any]) -> Any:
-    return runner("span_masking", CONTEXT, rate=0.3)
+    return runner("span_masking", CONTEXT, compiled=True, rate=0.3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -125,7 +125,7 @@ def test_words_are_masked_as_a_whole(rows: list[list[int]], seed: int, whole: An
 
 @pytest.fixture(scope="module")
 def whole(runner: Callable[..., Any]) -> Any:
-    return runner("span_masking", {**CONTEXT, "vocabulary": VOCABULARY}, rate=0.3)
+    return runner("span_masking", {**CONTEXT, "vocabulary": VOCABULARY}, compiled=True, rate=0.3)
 
 
 @pytest.mark.parametrize(

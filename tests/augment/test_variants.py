@@ -54,7 +54,7 @@ def test_any_answer_arrives_to_the_byte_and_a_blank_one_never_empties_a_row(
 
 def test_the_function_is_asked_once_in_batches_and_never_for_blank_texts(runner: Callable[..., Any]) -> None:
     function = Counting()
-    paraphrase = runner("paraphrase", {"texts": TEXTS}, function=function, variants=2, batch_size=3)
+    paraphrase = runner("paraphrase", {"texts": TEXTS}, compiled=True, function=function, variants=2, batch_size=3)
     assert function.asked == [["a film", "The Plot", "我爱你 yes"], ["a film"]] * 2
     drawn = [paraphrase.texts(TEXTS, seed)[0][1] for seed in range(200)]
     counts = np.unique(drawn, return_counts=True)

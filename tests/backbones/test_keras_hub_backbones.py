@@ -82,7 +82,7 @@ def features_of(backbone: TextBackbone) -> np.ndarray:
     """Token features of a fixed batch with padding."""
     ids = np.array([[2, 5, 7, 3, 0], [2, 6, 3, 0, 0]], dtype=np.int32)
     inputs = {"token_ids": ids, "padding_mask": (ids != 0).astype(np.int32), "segment_ids": np.zeros_like(ids)}
-    return np.asarray(backbone.features({name: tf.constant(value) for name, value in inputs.items()}))
+    return np.asarray(backbone.features({name: tf.constant(value) for name, value in inputs.items()}, frozen=True))
 
 
 def test_a_kerashub_directory_gives_weights_tokenizer_and_sizes(tiny_preset: str) -> None:

@@ -82,7 +82,6 @@ COLUMNS = [
     (pa.timestamp("us"), TIMES),
     (pa.timestamp("us", tz="UTC"), TIMES.map(lambda time: time.replace(tzinfo=datetime.UTC))),
     (pa.large_string(), st.text(st.characters(exclude_categories=["Cs"]))),
-    (pa.string_view(), st.text(st.characters(exclude_categories=["Cs"]))),
     (pa.binary(), st.binary()),
     (pa.list_(pa.int32()), st.lists(st.integers(0, 9), max_size=3)),
     (pa.list_(pa.list_(pa.string())), st.lists(st.lists(st.sampled_from("ab"), max_size=2), max_size=2)),

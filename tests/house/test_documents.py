@@ -11,12 +11,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+DATA = (ROOT / "docs" / "data.md").read_text("utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def test_the_readme_has_the_snippets_that_are_tested() -> None:
     assert len(blocks("python")) == 1
     assert len(blocks("sh")) == 1
     assert len(blocks("yaml")) == 1
+    assert len(blocks("python", DATA)) == len(blocks("sh", DATA)) == 1
 
 
 @pytest.mark.parametrize("code", blocks("python"))
@@ -58,6 +60,31 @@ def test_shell_snippet_runs(script: str, folder: Path) -> None:
     assert (folder / "runs" / "from-config" / "run.json").is_file()
 
 
+@pytest.mark.parametrize("code", blocks("python", DATA))
+def test_python_snippet_about_data_runs(code: str, folder: Path) -> None:
+    out = run([sys.executable, "-c", code], folder)
+    assert "data quality" in out
+    assert "random_swap" in out
+
+
+@pytest.mark.parametrize("script", blocks("sh", DATA))
+def test_shell_snippet_about_data_runs(script: str, folder: Path) -> None:
+    out = run(["bash", "-euo", "pipefail", "-c", script], folder)
+    assert "nothing found" in out
+    assert "3 folds" in out
+
+
+def test_the_page_about_data_names_every_check_and_augmentation() -> None:
+    from tfft.augment.base import augmentations
+    from tfft.data.schema import CELL_CHECKS
+    from tfft.quality.base import detectors
+
+    named = set(re.findall(r"`([a-z_]+)`", DATA))
+    assert {*CELL_CHECKS, *detectors.names(), *augmentations.names()} <= named
+    defaults = dict(re.findall(r"^\| `([a-z_]+)` \| (report|fail) \|", DATA, re.MULTILINE))
+    assert defaults == {**CELL_CHECKS, **{name: detectors.get(name).default for name in detectors.names()}}
+
+
 def test_the_make_targets_in_the_documents_exist() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"):
@@ -68,7 +95,14 @@ def test_the_make_targets_in_the_documents_exist() -> None:
 
 
 def test_the_links_in_the_documents_lead_somewhere() -> None:
-    for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "saved_models/README.md"):
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "docs/data.md",
+        "saved_models/README.md",
+    ):
         page = ROOT / name
         for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / link).exists(), f"{name}: {link}"

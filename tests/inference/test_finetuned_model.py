@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,20 @@ def test_predictions_do_not_depend_on_order_or_company(trained: tfft.FineTunedMo
 
 @pytest.mark.parametrize("texts", ["one string", b"bytes", None, 5, [b"bytes"], ["fine", None], ["fine", 3, 4.5]])
 def test_anything_but_a_list_of_strings_is_a_data_error(trained: tfft.FineTunedModel, texts: Any) -> None:
-    with pytest.raises(DataError, match="predict takes"):
+    with pytest.raises(DataError, match=r"list of texts|Texts are strings"):
         trained.predict(texts)
+
+
+def test_any_data_source_is_predicted_row_by_row(trained: tfft.FineTunedModel, tmp_path: Any) -> None:
+    wanted = [prediction.probabilities for prediction in trained.predict(["a film", "a plot"])]
+    rows = [{"text": "a film"}, {"text": None}, {"text": "a plot"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for source in (rows, str(tmp_path / "rows.jsonl"), tmp_path / "rows.jsonl", lambda: iter(rows), pd.DataFrame(rows)):
+        first, none, last = trained.predict(source)
+        assert none is None
+        np.testing.assert_allclose([list(first.probabilities.values()), list(last.probabilities.values())],
+                                   [list(row.values()) for row in wanted], atol=1e-6)  # fmt: skip
+    assert [text for text, _ in trained.predict_rows(rows)] == ["a film", None, "a plot"]
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])

@@ -94,6 +94,14 @@ def test_groups_are_those_of_brute_force(threshold: float) -> None:
         assert all(any(one <= other for other in whole) for one in own)
 
 
+def test_the_size_of_the_pieces_that_are_worked_on_has_no_influence(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = edited_rows(7)
+    whole = near_duplicate_groups(texts, QUIET).tolist()
+    for name, size in (("CHARACTERS_AT_ONCE", 150), ("SHINGLES_AT_ONCE", 7), ("PAIRS_AT_ONCE", 3)):
+        monkeypatch.setattr(near_duplicates, name, size)
+        assert near_duplicate_groups(texts, QUIET).tolist() == whole
+
+
 def test_chinese_is_compared_by_pairs_of_characters() -> None:
     text = "今天天气很好我们一起去公园散步然后回家吃饭看书"
     changed = text.replace("公园", "海边")

@@ -156,9 +156,8 @@ class Augmentation(Protocol):
 class _Augmentations(Registry[type[Augmentation]]):
     """The registry of the folder, in which compose.py is the one public module that is no augmentation."""
 
-    def names(self) -> list[str]:
-        """Returns the registered names, sorted."""
-        return [name for name in super().names() if name != "compose"]
+    def _modules(self) -> list[str]:
+        return [name for name in super()._modules() if name != "compose"]
 
     def name_of(self, item: type[Augmentation]) -> str | None:
         """Returns the name that a class is registered under, or None."""

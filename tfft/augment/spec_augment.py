@@ -33,7 +33,7 @@ class SpecAugment:
     The width of each mask is drawn evenly from 0 to the largest, and then its place evenly from those where it fits; a
     mask in time is never wider than `time_share` of the row's valid frames. The defaults are the paper's policy "LD",
     whose masks are for 80 bins. The paper's time warp is left out: it found it to be the least important of the three
-    and the most expensive (section 6).
+    and the most expensive (section 5).
     """
 
     modality: ClassVar[Modality] = "spectrogram"

@@ -38,6 +38,7 @@ class TextExamples:
         where: The source, for messages.
         dropped: Reason to row numbers of rows left out.
         keys: What decides the split of each row (its group, time or split); empty when nothing does.
+        duplicates: The set of near duplicates each row is in, int64 of shape `(rows,)`; None while that is not known.
     """
 
     texts: Sequence[str]
@@ -46,6 +47,7 @@ class TextExamples:
     where: Origin
     dropped: dict[str, list[int]]
     keys: Sequence[str] = ()
+    duplicates: np.ndarray | None = None
 
     def take(self, positions: np.ndarray) -> TextExamples:
         """Returns the examples at the given positions."""
@@ -54,6 +56,7 @@ class TextExamples:
             texts=_take(self.texts, positions),
             labels=_take(self.labels, positions),
             keys=_take(self.keys, positions),
+            duplicates=None if self.duplicates is None else self.duplicates[positions],
             rows=self.rows[positions],
             dropped={},
         )
@@ -65,6 +68,7 @@ class TextExamples:
             texts=[*self.texts, *other.texts],
             labels=[*self.labels, *other.labels],
             keys=(),
+            duplicates=None,
             rows=np.concatenate([self.rows, other.rows + self.where.total]),
             where=self.where.joined(other.where),
         )

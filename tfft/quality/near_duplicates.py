@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -17,8 +17,8 @@ from tfft.quality.normal_form import normal_form
 THRESHOLD = 0.7
 #: Length of a MinHash signature, and the least share of pairs at the threshold that become candidates.
 SIGNATURE, LEAST_RECALL = 128, 0.95
-#: Texts that are signed, and pairs that are compared, at a time.
-TEXTS_AT_ONCE, PAIRS_AT_ONCE = 4096, 50_000
+#: Characters that are cut into shingles, shingles that are signed, and pairs that are compared, at a time.
+CHARACTERS_AT_ONCE, SHINGLES_AT_ONCE, PAIRS_AT_ONCE = 1_000_000, 20_000, 50_000
 #: In a larger bucket a text is compared with its first text and with so many that follow alphabetically.
 NEIGHBOURS = 50
 _SEED = 1
@@ -91,17 +91,50 @@ def _band_keys(texts: Sequence[str], rows: int, console: Console) -> np.ndarray:
     # The shingles are hashed already, so int passes them through; the scheme, whose name fixes it, mixes them again.
     sketch = MinHash(num_perm=SIGNATURE, seed=_SEED, hashfunc=int, scheme="affine64")
     with console.progress("comparing texts", len(texts), "texts") as advance:
-        for start in range(0, len(texts), TEXTS_AT_ONCE):
-            hashes, offsets = shingle_hashes(texts[start : start + TEXTS_AT_ONCE])
-            signed = np.zeros((len(offsets) - 1, bands * rows), dtype=np.uint64)
-            for row in range(len(signed)):
+        for start, end in _chunks(texts):
+            hashes, offsets = shingle_hashes(texts[start:end])
+            signed = np.zeros((end - start, bands * rows), dtype=np.uint64)
+            for row in range(end - start):
                 sketch.clear()  # cheaper than a sketch for each text
-                sketch.update_batch(hashes[offsets[row] : offsets[row + 1]].tolist())
+                for first in range(offsets[row], offsets[row + 1], SHINGLES_AT_ONCE):
+                    last = min(first + SHINGLES_AT_ONCE, offsets[row + 1])
+                    sketch.update_batch(hashes[first:last].tolist())
                 signed[row] = sketch.hashvalues[: bands * rows]
-            in_bands = signed.reshape(len(signed), bands, rows)
-            keys[start : start + len(signed)] = (in_bands * _FACTORS[:rows]).sum(axis=2, dtype=np.uint64)
-            advance(len(signed))
+            in_bands = signed.reshape(end - start, bands, rows)
+            keys[start:end] = (in_bands * _FACTORS[:rows]).sum(axis=2, dtype=np.uint64)
+            advance(end - start)
     return keys
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yields the bounds of runs of texts that together have few enough characters, or are one."""
+    start = characters = 0
+    for place, text in enumerate(texts):
+        if place > start and characters + len(text) > CHARACTERS_AT_ONCE:
+            yield start, place
+            start, characters = place, 0
+        characters += len(text)
+    if texts:
+        yield start, len(texts)
+
+
+def _shingle_sets(texts: Sequence[str]) -> sparse.csr_array:
+    """Returns which text has which shingle, ones of shape `(texts, shingles)`."""
+    sets, sizes = [np.empty(0, dtype=np.uint64)], [np.zeros(1, dtype=np.int64)]
+    for start, end in _chunks(texts):
+        hashes, offsets = shingle_hashes(texts[start:end])
+        owners = np.repeat(np.arange(end - start), np.diff(offsets))
+        order = np.lexsort((hashes, owners))
+        hashes, owners = hashes[order], owners[order]
+        first = np.ones(len(hashes), dtype=bool)
+        first[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
+        sets.append(hashes[first])
+        sizes.append(np.bincount(owners[first], minlength=end - start))
+    shingles, indices = np.unique(np.concatenate(sets), return_inverse=True)
+    ones = np.ones(len(indices), dtype=np.int32)
+    return sparse.csr_array(
+        (ones, indices, np.cumsum(np.concatenate(sizes))), shape=(len(texts), max(len(shingles), 1))
+    )
 
 
 def _buckets(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,12 +191,7 @@ class _Comparison:
         candidates = np.unique(candidates)
         self._places = np.full(len(texts), -1, dtype=np.int64)
         self._places[candidates] = np.arange(len(candidates))
-        hashes, offsets = shingle_hashes([texts[at] for at in candidates])
-        columns, indices = np.unique(hashes, return_inverse=True)
-        shape = (len(candidates), max(len(columns), 1))
-        self._sets = sparse.csr_array((np.ones(len(indices), dtype=np.int32), indices, offsets), shape=shape)
-        self._sets.sum_duplicates()
-        self._sets.data[:] = 1
+        self._sets = _shingle_sets([texts[at] for at in candidates])
         self._sizes = np.diff(self._sets.indptr)
 
     def compare(self, pairs: np.ndarray) -> None:

@@ -153,6 +153,11 @@ def _made_by_batching(dataset: Any) -> bool | None:
     return True if True in found else False if False in found else None
 
 
+def every_part(spec: Any) -> list[Any]:
+    """Returns the `TypeSpec` of every part of an element."""
+    return [part.spec for _, part in _named_parts(spec, "", ())]
+
+
 def batch_size(specs: Sequence[Any]) -> tuple[int, bool]:
     """Returns how many rows to read at once.
 
@@ -160,14 +165,19 @@ def batch_size(specs: Sequence[Any]) -> tuple[int, bool]:
         specs: `TypeSpec` of each part of a row.
 
     Returns:
-        The number, and whether their lengths differ, so that batches have to be ragged.
+        The number, and whether their lengths differ, so that batches have to be ragged. 1 when a part cannot be put
+        into batches: sparse tensors, datasets, and pictures of different size, which would be slow as ragged tensors.
     """
-    fixed = sum(math.prod(spec.shape) * spec.dtype.size for spec in specs if spec.shape.is_fully_defined())
-    open_ranks = {spec.shape.rank for spec in specs if not spec.shape.is_fully_defined() and not _ragged_rank(spec)}
-    if open_ranks - {1}:
-        return 1, False  # pictures of different size: ragged ones would be slower than none
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(fixed, 1))), bool(open_ranks)
-
-
-def _ragged_rank(spec: Any) -> int:
-    return int(getattr(spec, "ragged_rank", 0))
+    fixed, ragged = 1, False
+    for spec in specs:
+        if type(spec).__name__ == "RaggedTensorSpec":
+            continue
+        if type(spec).__name__ != "TensorSpec":
+            return 1, False
+        if spec.shape.is_fully_defined():
+            fixed += math.prod(spec.shape) * spec.dtype.size
+        elif spec.shape.rank == 1:
+            ragged = True
+        else:
+            return 1, False
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // fixed)), ragged

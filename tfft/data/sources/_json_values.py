@@ -8,12 +8,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from tfft.data.text_file import CHUNK_CHARACTERS, LONGEST_LINE
+import orjson
 
-try:
-    import orjson
-except ModuleNotFoundError:  # the same values, at a third of the speed
-    orjson = None  # type: ignore[assignment]
+from tfft.data.text_file import CHUNK_CHARACTERS, LONGEST_LINE
 
 #: From here on orjson may have rounded a whole number to a float.
 _LARGE = 2.0**63
@@ -183,4 +180,4 @@ def _finite(text: str) -> float | str:
 
 _EXACT = json.JSONDecoder(parse_float=_finite)
 
-_fast: Callable[[bytes], Any] = parse_exactly if orjson is None else orjson.loads
+_fast: Callable[[bytes], Any] = orjson.loads

@@ -14,7 +14,7 @@ import numpy as np
 from tfft.console import Console
 from tfft.core.errors import DataError
 from tfft.data.sources._cells import as_cells
-from tfft.data.sources._components import Component, batch_size
+from tfft.data.sources._components import Component, batch_size, every_part
 from tfft.data.sources._weight import joined
 from tfft.data.sources.base import Columns
 
@@ -87,24 +87,21 @@ class Elements:
             if count:
                 yield piece
 
-    def _elements(self) -> Iterator[tuple[Any, ...]]:
+    def _elements(self) -> Iterator[list[Any]]:
         """Yields the parts of several rows at once, as tensors or ragged tensors."""
         import tensorflow as tf
 
-        is_tuple = type(self.dataset.element_spec) is tuple  # map hands over a named tuple whole
-
-        @tf.autograph.experimental.do_not_convert
-        def pick(*element: Any) -> tuple[Any, ...]:
-            whole = element if is_tuple else element[0]
-            return tuple(part.pick(whole, batched=self.batched) for part in self.parts.values())
-
-        dataset = self.dataset.map(pick)
-        if not self.batched:
-            rows, ragged = batch_size(dataset.element_spec)
+        dataset, parts, batched = self.dataset, list(self.parts.values()), self.batched
+        if not batched:
+            rows, ragged = batch_size(every_part(dataset.element_spec))
+            if rows == 1:  # pictures of different size, perhaps only in columns that are not wanted
+                dataset, parts = _picked(dataset, parts)
+                rows, ragged = batch_size(dataset.element_spec)
             dataset = dataset.ragged_batch(rows) if ragged else dataset.batch(rows)
         options = tf.data.Options()
         options.deterministic = True
-        yield from dataset.with_options(options)
+        for element in dataset.with_options(options):
+            yield [part.pick(element, batched=True) for part in parts]
 
     def _cells(self, name: str, value: Any) -> list[Any]:
         if name in self.arrays:
@@ -129,6 +126,21 @@ def said(error: Exception) -> str:
     """Returns an error of TensorFlow on one line, without the names of its own nodes."""
     text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*", "", str(error))
     return " ".join(f"{type(error).__name__}: {text}".split())[:500]
+
+
+def _picked(dataset: Any, parts: Sequence[Component]) -> tuple[Any, list[Component]]:
+    """Returns a dataset whose elements are tuples of these parts, and the parts of those."""
+    import tensorflow as tf
+
+    is_tuple = type(dataset.element_spec) is tuple  # map hands over a named tuple whole
+
+    @tf.autograph.experimental.do_not_convert
+    def pick(*element: Any) -> tuple[Any, ...]:
+        whole = element if is_tuple else element[0]
+        return tuple(part.pick(whole, batched=False) for part in parts)
+
+    picked = dataset.map(pick)
+    return picked, [Component(spec, (at,)) for at, spec in enumerate(picked.element_spec)]
 
 
 def _ignore(count: int = 1) -> None:

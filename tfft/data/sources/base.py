@@ -52,6 +52,12 @@ class Source(Protocol):
     def chunks(self, request: ReadRequest) -> Iterator[Columns]:
         """Reads chunks of about `CHUNK_ROWS` rows, in order; the same source gives the same rows again.
 
+        Args:
+            request: What to read.
+
+        Returns:
+            The chunks.
+
         Raises:
             DataError: When the source is missing, empty, malformed (with file and row) or lacks a column.
         """

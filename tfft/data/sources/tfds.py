@@ -11,6 +11,7 @@ from tfft.console import Console
 from tfft.core.errors import DataError, name_list, nearest
 from tfft.data.sources._components import components
 from tfft.data.sources._tensors import Elements, class_names, said
+from tfft.data.sources._tfds_files import PlainFeature, file_chunks, file_parts, plain_feature
 from tfft.data.sources.base import Columns, ReadRequest, select_columns, sources
 
 _PREFIX = "tfds:"
@@ -59,16 +60,15 @@ class TfdsDataset:
             if nested:
                 request.console.say(f"{where}: left out, because they hold datasets: {', '.join(nested)}.")
         select_columns(list(features), wanted, where)
-        dataset = _dataset(builder, split, {features[name].key for name in wanted}, where)
-        parts = components(dataset.element_spec, None, where)
-        names = {name: features[name].class_names() for name in wanted}
-        yield from Elements(
-            dataset,
-            {name: parts[name] for name in wanted},
-            where,
-            labels={name: known for name, known in names.items() if known},
-            arrays={name for name in wanted if isinstance(features[name].kind, tfds.features.Audio)},
-        ).chunks(request.console)
+        plain = {name: features[name].plain() for name in wanted}
+        parts = file_parts(builder, split)
+        if parts and None not in plain.values():
+            yield from file_chunks(parts, {name: item for name, item in plain.items() if item}, where, request.console)
+        else:
+            chosen = {name: features[name] for name in wanted}
+            yield from _elements(_dataset(builder, split, chosen.values(), where), chosen, where).chunks(
+                request.console
+            )
 
 
 def _builder(where: str) -> tuple[Any, str]:
@@ -135,18 +135,32 @@ def _check_split(builder: Any, split: str, where: str) -> None:
             )
 
 
-def _dataset(builder: Any, split: str, keys: set[str], where: str) -> Any:
+def _dataset(builder: Any, split: str, features: Iterable[_Feature], where: str) -> Any:
     """Returns the dataset of a split with some of its features; others are not decoded."""
     import tensorflow_datasets as tfds
 
     order = tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1)
     by_name = isinstance(builder.info.features, tfds.features.FeaturesDict)
-    partial = tfds.decode.PartialDecoding(keys) if by_name else None
+    partial = tfds.decode.PartialDecoding({feature.path[0] for feature in features}) if by_name else None
     try:
         with _less_talk():
             return builder.as_dataset(split=split, shuffle_files=False, read_config=order, decoders=partial)
     except Exception as error:
         raise DataError(f"{where} cannot be read: {said(error)}") from error
+
+
+def _elements(dataset: Any, features: Mapping[str, _Feature], where: str) -> Elements:
+    import tensorflow_datasets as tfds
+
+    parts = components(dataset.element_spec, None, where)
+    names = {name: feature.class_names() for name, feature in features.items()}
+    return Elements(
+        dataset,
+        {name: parts[name] for name in features},
+        where,
+        labels={name: known for name, known in names.items() if known},
+        arrays={name for name, feature in features.items() if isinstance(feature.kind, tfds.features.Audio)},
+    )
 
 
 @contextlib.contextmanager
@@ -163,10 +177,11 @@ def _less_talk() -> Iterator[None]:
 
 
 class _Feature(NamedTuple):
-    """A column: the key of the outermost feature it is part of, and its own feature without the sequences around it."""
+    """A column: the names that lead to it, its own feature, and how many sequences are around that."""
 
-    key: str
+    path: tuple[str, ...]
     kind: Any
+    sequences: int
 
     def class_names(self) -> Mapping[str, str | None] | None:
         import tensorflow_datasets as tfds
@@ -174,17 +189,20 @@ class _Feature(NamedTuple):
         known = isinstance(self.kind, tfds.features.ClassLabel) and self.kind.num_classes is not None
         return class_names(self.kind.names) if known else None
 
+    def plain(self) -> PlainFeature | None:
+        return plain_feature(self.kind, self.path, self.sequences, self.class_names())
 
-def _flatten(feature: Any, name: str = "", key: str = "") -> Iterator[tuple[str, _Feature]]:
+
+def _flatten(feature: Any, path: tuple[str, ...] = (), sequences: int = 0) -> Iterator[tuple[str, _Feature]]:
     import tensorflow_datasets as tfds
 
     while isinstance(feature, tfds.features.Sequence) and not isinstance(feature, tfds.features.Dataset):
-        feature = feature.feature
+        feature, sequences = feature.feature, sequences + 1
     if not isinstance(feature, tfds.features.FeaturesDict):
-        yield name or "value", _Feature(key, feature)
+        yield ".".join(path), _Feature(path, feature, sequences)
         return
     for inner, part in feature.items():
-        yield from _flatten(part, f"{name}.{inner}" if name else inner, key or inner)
+        yield from _flatten(part, (*path, inner), sequences)
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import itertools
 import os
 import re
 import zlib
@@ -12,19 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from tfft.core.errors import DataError
-from tfft.data.sources._cells import as_cells
-from tfft.data.sources._tensors import said
+from tfft.data.sources._examples import feature_cells, parse_examples, record_batches
 from tfft.data.sources._weight import blocks
 from tfft.data.sources.base import Columns, ReadRequest, existing_file, select_columns, sources
 
-#: Records that TensorFlow hands over at once.
-_BATCH = 128
 #: Bytes around a record: its length and two checksums.
 _FRAME = 16
-_AGAIN = "Write or fetch it again."
 #: The end of the name, with the number of a shard and compression: "a.tfrecord-00000-of-00010.gz".
 _NAME = re.compile(r"\.tfrecords?(-\d+-of-\d+)?(\.gz)?$", re.IGNORECASE)
 
@@ -60,10 +53,10 @@ class TfRecordFile:
         lists: set[str] = set()
         number = 0
         for block in blocks(_records(path, request)):
-            rows = _parsed(block, path, number + 1)
+            rows = parse_examples(block, str(path), number + 1)
             known.update(dict.fromkeys(sorted(set().union(*rows) - known.keys())))
             names = list(known) if request.columns is None else request.columns
-            yield {name: _column(name, rows, lists) for name in names}
+            yield {name: _column(rows, name, lists) for name in names}
             number += len(rows)
         if not number:
             raise DataError(f"{path} has no rows.")
@@ -78,15 +71,7 @@ def _records(path: Path, request: ReadRequest) -> Iterator[bytes]:
     progress = request.console.progress(f"reading {path.name}", path.stat().st_size, "bytes")
     number = size = 0
     with contextlib.nullcontext() if compressed else progress as advance:
-        batches = iter(dataset.batch(_BATCH))
-        while True:
-            try:
-                batch = next(batches, None)
-            except tf.errors.OpError:
-                raise _damaged(path, dataset, number, compressed) from None
-            if batch is None:
-                break
-            records = batch.numpy().tolist()
+        for records in record_batches(dataset, str(path)):
             number += len(records)
             found = sum(map(len, records)) + _FRAME * len(records)
             size += found
@@ -94,19 +79,7 @@ def _records(path: Path, request: ReadRequest) -> Iterator[bytes]:
                 advance(found)
             yield from records
     if not _is_whole(path, size, compressed):
-        raise DataError(f"{path} ends in the middle of record {number + 1}. {_AGAIN}")
-
-
-def _damaged(path: Path, dataset: Any, before: int, compressed: bool) -> DataError:
-    """Returns the error for a damaged record, some way after the first `before` ones."""
-    number = before + 1
-    try:
-        for _ in dataset.skip(before):
-            number += 1
-    except Exception as error:
-        hint = "" if compressed else " If it is compressed, its name should end in .gz."
-        return DataError(f"{path}, record {number}: damaged, or not a TFRecord file ({said(error)}). {_AGAIN}{hint}")
-    return DataError(f"{path} changed while it was read.")
+        raise DataError(f"{path} ends in the middle of record {number + 1}. Write or fetch it again.")
 
 
 def _is_whole(path: Path, size: int, compressed: bool) -> bool:
@@ -124,44 +97,12 @@ def _is_whole(path: Path, size: int, compressed: bool) -> bool:
         return False
 
 
-def _parsed(records: Sequence[bytes], path: Path, first_row: int) -> list[Mapping[str, Any]]:
-    """Returns the features of records, by name."""
-    from google.protobuf.message import DecodeError
-    from google.protobuf.unknown_fields import UnknownFieldSet
-    from tensorflow.train import Example
-
-    rows = []
-    for number, record in enumerate(records, first_row):
-        try:
-            example = Example.FromString(record)
-            unknown = len(UnknownFieldSet(example))
-        except DecodeError:
-            unknown = 1
-        if unknown:
-            raise DataError(
-                f"{path}, record {number}: not a tf.train.Example (a tf.train.SequenceExample is none either). "
-                "Read it with tf.data.TFRecordDataset and a map that parses it, and pass that dataset."
-            )
-        rows.append(example.features.feature)
-    return rows
-
-
-def _values(feature: Any) -> list[Any] | None:
-    kind = feature.WhichOneof("kind")
-    return None if kind is None else list(getattr(feature, kind).value)
-
-
-def _column(name: str, rows: Sequence[Mapping[str, Any]], lists: set[str]) -> list[Any]:
-    values = [_values(row[name]) if name in row else None for row in rows]
-    flat: Any = list(itertools.chain.from_iterable(value for value in values if value is not None))
-    if flat and all(type(value) is float for value in flat):
-        flat = np.array(flat, np.float32)  # what they are in the file
-    cells = iter(as_cells(flat))
+def _column(rows: Sequence[Mapping[str, Any]], name: str, lists: set[str]) -> list[Any]:
+    """Returns cells; adds to the columns that are lists."""
+    values = feature_cells(rows, name)
     if any(value is not None and len(value) != 1 for value in values):
         lists.add(name)
-    if name in lists:
-        return [None if value is None else list(itertools.islice(cells, len(value))) for value in values]
-    return [None if value is None else next(cells) for value in values]
+    return values if name in lists else [None if value is None else value[0] for value in values]
 
 
 sources.register("tfrecord")(TfRecordFile())
