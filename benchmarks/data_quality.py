@@ -251,6 +251,11 @@ def near_copies(base: Rows, rng: random.Random) -> dict[str, Score]:
     return scores
 
 
+def leaking(corpus: Corpus) -> set[int]:
+    """Returns the rows that either check for leakage finds."""
+    return find("leakage", corpus) | find("near_leakage", corpus)
+
+
 def leaks(base: Rows, rng: random.Random) -> tuple[dict[str, Score], dict[str, int]]:
     """Splits without leakage, then copies rows of validation and test into earlier splits."""
     names, weights = ["train", "validation", "test"], [0.8, 0.1, 0.1]
@@ -258,7 +263,7 @@ def leaks(base: Rows, rng: random.Random) -> tuple[dict[str, Score], dict[str, i
     of_group = np.array(rng.choices(names, weights, k=int(groups.max()) + 1), dtype=object)
     splits = of_group[groups]
     at_random = np.array(rng.choices(names, weights, k=len(base)), dtype=object)
-    random_split = find("leakage", Corpus(base.texts, base.labels, at_random, known_groups=groups))
+    random_split = leaking(Corpus(base.texts, base.labels, at_random, known_groups=groups))
     through_others = sum(not similar_in_later(at, base, at_random, groups) for at in random_split)
     origins = [at for at in alone(base) if splits[at] != "train"]
     texts = [base.texts[at] for at in origins]
@@ -271,9 +276,9 @@ def leaks(base: Rows, rng: random.Random) -> tuple[dict[str, Score], dict[str, i
         everything = base + planted + Rows(spliced_texts, ["x"] * 500)
         where = ["train" if splits[at] == "validation" or row % 2 else "validation" for row, at in enumerate(chosen)]
         known = np.concatenate([splits, np.array([*where, *["train"] * 500], dtype=object)])
-        found = find("leakage", Corpus(everything.texts, everything.labels, known))
+        found = leaking(Corpus(everything.texts, everything.labels, known))
         right = {at for at in found if len(base) <= at < len(base) + 400}
-        before = len(find("leakage", Corpus(base.texts, base.labels, splits, known_groups=groups)))
+        before = len(leaking(Corpus(base.texts, base.labels, splits, known_groups=groups)))
         scores[f"leakage: {name}"] = Score(400, len(right), 500, len(found - right), before)
     figures = {"rows": len(base), "leaking": len(random_split), "leaking_only_through_others": through_others}
     return scores, figures

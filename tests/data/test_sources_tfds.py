@@ -95,6 +95,21 @@ class TfftOpinions(tfds.core.GeneratorBasedBuilder):
         yield from ((row["place"], row) for row in rows(end)[start:])
 
 
+class TfftDamaged(tfds.core.GeneratorBasedBuilder):
+    """Three rows."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> Any:
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({"text": tfds.features.Text()}))
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[Any]:
+        yield from enumerate({"text": word} for word in ("one", "two", "three"))
+
+
 class TfftOffline(tfds.core.GeneratorBasedBuilder):
     """Needs a network that is not there."""
 
@@ -147,6 +162,31 @@ def test_all_columns_are_read_but_those_that_hold_datasets(read: Read, capsys: A
     assert set(read("tfds:tfft_opinions/tweets", columns=None)) == {*EXPECTED[0], "picture", "sound", "score.mean"}
     list(chunks("tfds:tfft_opinions/tweets", None, Console()))
     assert capsys.readouterr().err.count("left out, because they hold datasets: steps.") == 1
+
+
+@given(
+    columns=st.lists(st.sampled_from([*EXPECTED[0], "score.mean"]), min_size=1, unique=True),
+    split=st.sampled_from(["train", "test", "train[7:20]", "train[25:]+test[:3]", "all", "train[:50%]"]),
+)
+@settings(max_examples=15, deadline=None)
+def test_the_fast_way_gives_what_the_library_gives(read: Read, columns: list[str], split: str) -> None:
+    handle = f"tfds:tfft_opinions/tweets:{split}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tfft.data.sources.tfds.file_parts", lambda builder, split: None)
+        through_the_library = read(handle, columns=columns)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TfftOpinions, "as_dataset", None)
+        pd.testing.assert_frame_equal(read(handle, columns=columns), through_the_library)
+
+
+def test_a_damaged_file_is_named_with_its_record(read: Read, data_dir: Path) -> None:
+    assert len(read("tfds:tfft_damaged", columns=["text"])) == 3
+    (file,) = (data_dir / "tfft_damaged").glob("*/*.tfrecord*")
+    content = bytearray(file.read_bytes())
+    content[-6] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{file.name}, record 3: damaged"):
+        read("tfds:tfft_damaged", columns=["text"])
 
 
 @given(start=st.integers(0, 30), length=st.integers(1, 30), percent=st.booleans())

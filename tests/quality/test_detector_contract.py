@@ -42,8 +42,11 @@ def conflicting_labels(corpus: Corpus) -> tuple[Corpus, set[int]]:
 def leakage(corpus: Corpus) -> tuple[Corpus, set[int]]:
     assert corpus.splits is not None
     assert corpus.splits[[0, 2, 12, 13, 14]].tolist() == ["train", "train", "validation", "validation", "test"]
-    texts = {12: corpus.texts[0], 13: corpus.texts[3] + " zz", 14: corpus.texts[2]}
-    return changed(corpus, texts), {0, 2, 3}
+    return changed(corpus, {12: corpus.texts[0], 14: corpus.texts[2]}), {0, 2}
+
+
+def near_leakage(corpus: Corpus) -> tuple[Corpus, set[int]]:
+    return changed(corpus, {12: corpus.texts[0], 13: corpus.texts[3] + " zz"}), {3}
 
 
 def class_imbalance(corpus: Corpus) -> tuple[Corpus, set[int]]:
@@ -76,6 +79,7 @@ PLANTS: dict[str, Plant] = {
     "near_duplicates": near_duplicates,
     "conflicting_labels": conflicting_labels,
     "leakage": leakage,
+    "near_leakage": near_leakage,
     "class_imbalance": class_imbalance,
     "lengths": lengths,
     "mojibake": mojibake,

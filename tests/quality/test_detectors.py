@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tfft.console import Console
 from tfft.quality.base import Corpus, Finding, detectors, share
-from tfft.quality.detectors import leakage, unlikely_labels
+from tfft.quality.detectors import unlikely_labels
 from tfft.quality.normal_form import normal_form
 
 MakeCorpus = Callable[..., Corpus]
@@ -82,31 +82,18 @@ def test_groups_that_are_known_are_not_computed_again(clean: MakeCorpus, monkeyp
     assert positions_of(finding) == [0, 80]
 
 
-def test_leakage_tells_exact_from_near_and_names_the_pair_of_splits(clean: MakeCorpus) -> None:
+def test_leakage_is_told_apart_from_near_leakage_and_names_the_pair_of_splits(clean: MakeCorpus) -> None:
     texts, labels = clean_rows(8)
     texts += [texts[0], texts[1] + " zz", texts[2], texts[2]]
     splits = np.array(["train"] * 8 + ["test", "test", "validation", "test"], dtype=object)
-    finding = find("leakage", Corpus(texts, [*labels, *"xxxx"], splits))
-    assert finding is not None
-    assert finding.positions.tolist() == [0, 1, 2, 10]
-    assert finding.details["pairs"] == {
-        "train and validation": {"exact": 1, "near": 0},
-        "train and test": {"exact": 2, "near": 1},
-        "validation and test": {"exact": 1, "near": 0},
-    }
-
-
-def test_leakage_of_very_many_rows_is_looked_for_among_copies_only(
-    clean: MakeCorpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    texts, labels = clean_rows(8)
-    texts += [texts[0], texts[1] + " zz"]
-    splits = np.array(["train"] * 8 + ["test"] * 2, dtype=object)
-    monkeypatch.setattr(leakage, "MOST_ROWS_NEAR", 9)
-    stream = io.StringIO()
-    finding = detectors.get("leakage").find(Corpus(texts, [*labels, *"xx"], splits), Console(stream=stream))
-    assert positions_of(finding) == [0]
-    assert stream.getvalue().count("exact copies only") == 1
+    corpus = Corpus(texts, [*labels, *"xxxx"], splits)
+    exact, near = find("leakage", corpus), find("near_leakage", corpus)
+    assert exact is not None
+    assert near is not None
+    assert exact.positions.tolist() == [0, 2, 10]
+    assert exact.details["pairs"] == {"train and validation": 1, "train and test": 2, "validation and test": 1}
+    assert near.positions.tolist() == [1]
+    assert near.details["pairs"] == {"train and test": 1}
 
 
 def test_class_imbalance_gives_the_figures_of_the_formulas() -> None:

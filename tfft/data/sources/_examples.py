@@ -51,8 +51,8 @@ def _damaged(dataset: Any, before: int, where: str) -> DataError:
             number += 1
     except Exception as error:
         return DataError(
-            f"{where}, record {number}: damaged, or not a TFRecord file ({said(error)}). Write or fetch it again; if it is "
-            "compressed, its name should end in .gz."
+            f"{where}, record {number}: damaged, or not a TFRecord file ({said(error)}). Write or fetch it again; "
+            "if it is compressed, its name should end in .gz."
         )
     return DataError(f"{where} changed while it was read.")
 

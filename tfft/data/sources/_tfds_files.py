@@ -38,11 +38,9 @@ class PlainFeature:
 
     def column(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Returns the cells of parsed rows."""
-        values: list[Any] = feature_cells(rows, self.key)
-        if self.is_list:
-            cells = [value or [] for value in values]
-        else:
-            cells = [value[0] if value else None for value in values]
+        cells: list[Any] = [value or [] for value in feature_cells(rows, self.key)]
+        if not self.is_list:
+            cells = [cell[0] if cell else None for cell in cells]
         return cells if self.names is None else [named(cell, self.names) for cell in cells]
 
 
