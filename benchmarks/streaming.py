@@ -91,9 +91,11 @@ def epoch(path: str, cache: str) -> dict[str, Any]:
 
     console = Console()
     seconds: dict[str, float] = {}
+    peaks: dict[str, int] = {}
 
     def timed(name: str, started: float) -> None:
         seconds[name] = round(time.monotonic() - started, 1)
+        peaks[name] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
     started = time.monotonic()
     config = FitConfig(task="text_classification", streaming=True, cache_dir=cache, batch_size=32, seed=3)
@@ -137,7 +139,7 @@ def epoch(path: str, cache: str) -> dict[str, Any]:
         "seconds": seconds,
         "epoch, rows per second": round(len(seen) / seconds["epoch"]),
         "tokens": int(tokens.splits[-1]),
-        "peak resident memory, MiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak resident memory up to then, MiB": peaks,
     }
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from tfft.config import FitConfig, option_names, parse_option, read_config_file
+from tfft.config import FitConfig, option_names
+from tfft.config_text import parse_option, read_config_file
 from tfft.core.errors import ConfigError
 
 #: Values other than the default, which go together.

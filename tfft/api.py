@@ -163,6 +163,8 @@ def inspect(
     found = inspect_source(sources.train, settings, console, rows=rows)
     if quality is False or (found.notes and not quality):
         return found
+    if settings.preset is not None:
+        _prepare_tensorflow()
     return dataclasses.replace(found, quality=check_source(settings, sources, console))
 
 

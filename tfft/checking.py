@@ -16,7 +16,20 @@ from tfft.quality.base import Corpus
 from tfft.quality.report import QualityReport, check
 
 #: Streamed rows that are checked, chosen by the seed; what is checked is in memory.
-STREAMED_SAMPLE = 50_000
+STREAMED_SAMPLE = 20_000
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenLengths:
+    """How long rows are for a backbone.
+
+    Attributes:
+        lengths: Split to the length of each row in tokens before truncation, int32 of shape `(rows,)`.
+        sequence_length: Longest row in tokens; what is longer is truncated.
+    """
+
+    lengths: Mapping[str, np.ndarray]
+    sequence_length: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +48,12 @@ class CheckedSplits:
 
 
 def check_splits(
-    examples: Mapping[str, TextExamples], config: FitConfig, console: Console, *, only_report: bool = False
+    examples: Mapping[str, TextExamples],
+    config: FitConfig,
+    console: Console,
+    *,
+    lengths: TokenLengths | None = None,
+    only_report: bool = False,
 ) -> CheckedSplits:
     """Checks all splits together.
 
@@ -43,6 +61,7 @@ def check_splits(
         examples: Name of the split to its examples.
         config: Its `quality` sets policies.
         console: Where progress and findings are said.
+        lengths: Lengths in tokens; None to count words. Not used for a sample of streamed rows.
         only_report: Report every finding, whatever the policies, except for checks that are off.
 
     Returns:
@@ -67,6 +86,7 @@ def check_splits(
                 found.append(f"{name} {checked[name].name_rows(own - start)}")
         return "; ".join(found)
 
+    whole = lengths is not None and all(len(checked[name]) == len(lengths.lengths[name]) for name in names)
     corpus = Corpus(
         texts=[text for name in names for text in checked[name].texts],
         labels=[label for name in names for label in checked[name].labels],
@@ -74,9 +94,13 @@ def check_splits(
         splits=np.repeat(np.array(names, dtype=object), np.diff(starts)),
         seed=config.seed,
         where=str(checked[names[0]].where),
+        token_lengths=np.concatenate([lengths.lengths[name] for name in names]) if lengths and whole else None,
+        sequence_length=lengths.sequence_length if lengths and whole else None,
         known_groups=_known_groups([checked[name] for name in names]),
     )
     report = check(corpus, policies, console, only_report=only_report)
+    for line in () if only_report else report.lines():
+        console.say(f"{corpus.where}: {line}")
     kept, dropped = dict(examples), {}
     for name, start, end in zip(names, starts[:-1], starts[1:], strict=True):
         own = {place - start: reason for place, reason in report.to_drop.items() if start <= place < end}

@@ -5,17 +5,18 @@ from __future__ import annotations
 import bisect
 import dataclasses
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from rich.console import RenderableType
 
-from tfft.checking import check_splits
+from tfft.checking import TokenLengths, check_splits
 from tfft.config import FitConfig
 from tfft.console import Console, as_text
 from tfft.core.errors import nearest
 from tfft.data.read import NumberedChunk, Reader, describe
-from tfft.data.schema import CELL_CHECKS, Policy
+from tfft.data.schema import CELL_CHECKS, Policy, TextExamples
 from tfft.evaluation.tables import render
 from tfft.metrics.base import Table
 from tfft.quality.report import QualityReport
@@ -263,12 +264,18 @@ def check_source(config: FitConfig, sources: Sources, console: Console) -> Quali
     """
     cells: dict[str, Policy] = dict.fromkeys(CELL_CHECKS, "report")
     policies: dict[str, Policy] = {**(config.quality or {}), **cells}
-    return check_splits(
-        read_and_split(dataclasses.replace(config, quality=policies), sources, console).examples,
-        config,
-        console,
-        only_report=True,
-    ).report
+    examples = read_and_split(dataclasses.replace(config, quality=policies), sources, console).examples
+    lengths = None if config.preset is None else _token_lengths(examples, config, console)
+    return check_splits(examples, config, console, lengths=lengths, only_report=True).report
+
+
+def _token_lengths(examples: Mapping[str, TextExamples], config: FitConfig, console: Console) -> TokenLengths:
+    from tfft.backbones.keras_hub import load_text_backbone
+    from tfft.data.token_cache import encode_texts
+
+    encoder = load_text_backbone(config.preset).encoder(config.sequence_length)
+    caches = {name: encode_texts(split.texts, encoder, console, what=name) for name, split in examples.items()}
+    return TokenLengths({name: cache.full_lengths for name, cache in caches.items()}, encoder.sequence_length)
 
 
 def _used(name: str, columns: dict[str, ColumnSummary]) -> str | None:

@@ -195,18 +195,14 @@ def fold_data(config: FitConfig, sources: Sources, folds: int, console: Console)
         raise ConfigError("Cross-validation is for small data; streamed data is split by hash. Use streaming=False.")
     whole = whole if len(whole.keys) else _with_duplicates(whole, config, console)
     shares = Shares(config.validation_share, 0.0)
-    parts_of = k_folds(
-        whole.texts, whole.labels, folds, seed=config.seed, groups=whole.duplicates, keys=whole.keys
-    )
+    parts_of = k_folds(whole.texts, whole.labels, folds, seed=config.seed, groups=whole.duplicates, keys=whole.keys)
     for rows in parts_of:
         rest = np.setdiff1d(np.arange(len(whole)), rows)
         outside = whole.take(rest)
         if len(whole.keys):
             parts = grouped_split(outside.keys, shares, seed=config.seed)
         else:
-            parts = stratified_split(
-                outside.texts, outside.labels, shares, seed=config.seed, groups=outside.duplicates
-            )
+            parts = stratified_split(outside.texts, outside.labels, shares, seed=config.seed, groups=outside.duplicates)
         examples = {name: outside.take(own) for name, own in parts.items() if len(own)}
         if VALIDATION in data:
             examples[VALIDATION] = data[VALIDATION].examples

@@ -142,6 +142,16 @@ def test_rows_that_are_not_changed_are_the_same_to_the_byte(context: Augmentatio
     assert 30 < same < 64
 
 
+def test_a_row_that_is_not_utf8_harms_no_other(context: AugmentationContext) -> None:
+    rows = tf.constant([text.encode() if row % 2 else b"bro\xffken \xc3 bytes \xff" for row, text in enumerate(TEXTS)])
+    augmenter = Augmenter(parse({"random_swap": 1e-9}), context, 0)
+    places = tf.range(len(TEXTS), dtype=tf.int64)
+    assert augmenter.text(rows, None, places, SEED)[0].numpy().tolist() == rows.numpy().tolist()
+    after = Augmenter(parse({"random_swap": 1.0}), context, 0).text(rows, None, places, SEED)[0].numpy()
+    for old, new in list(zip(TEXTS, after, strict=True))[1::2]:
+        assert sorted(new.decode().split()) == sorted(old.split())
+
+
 def test_seeds_decide(context: AugmentationContext) -> None:
     augmenter = Augmenter(parse(MOVES), context, 0)
     assert augmented(augmenter) == augmented(augmenter) == augmented(Augmenter(parse(MOVES), context, 99))

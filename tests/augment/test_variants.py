@@ -156,7 +156,7 @@ def refuses(texts: list[str]) -> list[str]:
         (lambda texts: texts[:-1], ConfigError, "should return a list of 4 texts; it returned 3"),
         (lambda texts: None, ConfigError, "should return a list of 4 texts; it returned None"),
         (lambda texts: [1] * len(texts), ConfigError, "should return strings; it returned 1"),
-        (lambda texts: texts, ConfigError, "of each of the 4 training texts, the function returned the text as it was"),
+        (lambda texts: texts, ConfigError, "for each of the 6 training texts, the function returned the text as"),
         (fails, ConfigError, "failed on a list of 4 texts: ZeroDivisionError: no rows"),
         (refuses, DataError, "a message of tfft"),
     ],

@@ -165,10 +165,10 @@ def test_all_columns_are_read_but_those_that_hold_datasets(read: Read, capsys: A
 
 
 @given(
-    columns=st.lists(st.sampled_from([*EXPECTED[0], "score.mean"]), min_size=1, unique=True),
+    columns=st.lists(st.sampled_from(sorted({*EXPECTED[0], "score.mean"} - {"vector"})), min_size=1, unique=True),
     split=st.sampled_from(["train", "test", "train[7:20]", "train[25:]+test[:3]", "all", "train[:50%]"]),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_the_fast_way_gives_what_the_library_gives(read: Read, columns: list[str], split: str) -> None:
     handle = f"tfds:tfft_opinions/tweets:{split}"
     with pytest.MonkeyPatch.context() as patch:
@@ -190,7 +190,7 @@ def test_a_damaged_file_is_named_with_its_record(read: Read, data_dir: Path) -> 
 
 
 @given(start=st.integers(0, 30), length=st.integers(1, 30), percent=st.booleans())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_a_slice_of_a_split_is_that_slice_of_its_rows(read: Read, start: int, length: int, percent: bool) -> None:
     whole = read("tfds:tfft_opinions/tweets:train", columns=["place"])["place"].tolist()
     end = min(start + length, 30)

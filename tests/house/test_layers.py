@@ -25,7 +25,14 @@ def test_there_are_no_import_cycles() -> None:
 
 def test_modules_of_an_extension_folder_share_only_their_base() -> None:
     graph = grimp.build_graph("tfft", exclude_type_checking_imports=True, cache_dir=None)
-    for folder in ("tfft.tasks", "tfft.heads", "tfft.data.sources", "tfft.export"):
+    for folder in (
+        "tfft.tasks",
+        "tfft.heads",
+        "tfft.data.sources",
+        "tfft.export",
+        "tfft.augment",
+        "tfft.quality.detectors",
+    ):
         for module in graph.find_children(folder):
             siblings = {name for name in graph.find_modules_directly_imported_by(module) if name.startswith(folder)}
             allowed = {f"{folder}.base", *(name for name in siblings if name.rsplit(".", 1)[1].startswith("_"))}

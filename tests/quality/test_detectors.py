@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import random
 from collections import Counter
@@ -41,7 +40,7 @@ def corpus_of(rows: list[tuple[str, str, str]]) -> Corpus:
 
 
 @given(rows=ROWS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_exact_duplicates_conflicts_and_leakage_are_those_of_brute_force(rows: list[tuple[str, str, str]]) -> None:
     corpus = corpus_of(rows)
     places = {"train": 0, "validation": 1, "test": 2}

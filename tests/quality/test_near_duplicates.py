@@ -82,12 +82,12 @@ def test_equal_shingles_have_equal_hashes_and_others_do_not(texts: list[str]) ->
 @pytest.mark.parametrize("threshold", [0.5, 0.7, 0.9])
 def test_groups_are_those_of_brute_force(threshold: float) -> None:
     found, expected = [], []
-    for seed in range(3):
+    for seed in range(2):
         texts = edited_rows(seed)
         found.append(as_sets(near_duplicate_groups(texts, QUIET, threshold=threshold)))
         expected.append(brute_force(texts, threshold))
     wrong = sum(len(one) for one, other in zip(found, expected, strict=True) for one in one if one not in other)
-    assert sum(len(sets) for sets in expected) < sum(len(edited_rows(seed)) for seed in range(3))
+    assert sum(len(sets) for sets in expected) < sum(len(edited_rows(seed)) for seed in range(2))
     # MinHash may miss a pair just at the threshold; it cannot invent one.
     assert wrong <= 2
     for own, whole in zip(found, expected, strict=True):

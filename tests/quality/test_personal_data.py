@@ -127,7 +127,7 @@ FILLERS = st.text(st.characters(exclude_categories=["Cs", "N"]), max_size=12)
 
 
 @given(value=SPELLINGS, before=FILLERS, between=FILLERS, after=FILLERS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_value_has_one_placeholder_however_it_is_written(
     value: tuple[str, str, str], before: str, between: str, after: str
 ) -> None:
@@ -147,7 +147,7 @@ def test_a_value_has_one_placeholder_however_it_is_written(
     ),
     joint=st.sampled_from(["", " ", "\n", "-", ">"]),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_masked_text_holds_nothing_more_and_masking_it_again_changes_nothing(pieces: list[str], joint: str) -> None:
     masker = Masker()
     masked = masker.mask(joint.join(pieces))

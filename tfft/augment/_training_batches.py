@@ -33,7 +33,7 @@ def training_batches(modality: Modality, context: AugmentationContext) -> Iterat
     for start in range(0, len(context.texts), _ROWS):
         rows = range(start, min(start + _ROWS, len(context.texts)))
         places = tf.range(rows.start, rows.stop, dtype=tf.int64)
-        texts = tf.constant([_encoded(context.texts[row]) for row in rows])
+        texts = tf.constant([_encoded(text) for text in context.texts[rows.start : rows.stop]])
         if modality == "tokens" and tokenize is not None:
             yield TokenBatch(_token_ids(texts, tokenize, context), places)
         else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,28 +20,35 @@ T = TypeVar("T")
 TextFunction = Callable[[list[str]], list[str]]
 #: Longest piece of a wrong answer that a message repeats.
 _MOST_CHARACTERS = 80
+_ROWS_PER_CHUNK = 4096
 
 
 class VariantTable:
     """Versions of each training row as tensors."""
 
-    def __init__(self, originals: Sequence[bytes], versions: Sequence[Sequence[bytes]]) -> None:
+    def __init__(self, originals: Iterable[bytes], versions: Iterable[Sequence[bytes]]) -> None:
         """Creates a table.
 
         Args:
             originals: What each row is before it is changed.
             versions: Versions of each row, maybe none; those that are the original do not count.
         """
-        different = [
-            [version for version in listed if version != original]
-            for original, listed in zip(originals, versions, strict=True)
-        ]
-        counts = np.array([len(listed) for listed in different], np.int64)
-        self.rows_with_versions = int((counts > 0).sum())
+        prints: list[np.ndarray] = [np.zeros(0, np.int64)]
+        counts: list[int] = []
+        different: list[bytes] = []
+        pairs = zip(originals, versions, strict=True)
+        while chunk := list(itertools.islice(pairs, _ROWS_PER_CHUNK)):
+            prints.append(_fingerprints(tf.constant([original for original, _ in chunk])).numpy())
+            for original, listed in chunk:
+                kept = [version for version in listed if version != original]
+                counts.append(len(kept))
+                different += kept
+        sizes = np.array(counts, np.int64)
+        self.rows_with_versions = int((sizes > 0).sum())
         with tf.device("CPU:0"):
-            self._originals = tf.constant(list(originals), tf.string, shape=[len(originals)])
-            self._versions = tf.constant([version for listed in different for version in listed] or [b""])
-            self._counts, self._starts = tf.constant(counts), tf.constant(np.cumsum(counts) - counts)
+            self._originals = tf.constant(np.concatenate(prints))
+            self._versions = tf.constant(different or [b""])
+            self._counts, self._starts = tf.constant(sizes), tf.constant(np.cumsum(sizes) - sizes)
 
     def replace(
         self, current: tf.Tensor, rows: tf.Tensor, on: tf.Tensor, seed: tf.Tensor
@@ -59,7 +67,7 @@ class VariantTable:
             Strings `(batch,)`, and which rows were replaced, bool `(batch,)`.
         """
         counts = tf.gather(self._counts, rows)
-        replaced = on & (counts > 0) & tf.equal(current, tf.gather(self._originals, rows))
+        replaced = on & (counts > 0) & tf.equal(_fingerprints(current), tf.gather(self._originals, rows))
         places = tf.where(replaced, tf.gather(self._starts, rows) + random_below(counts, seed), 0)
         return tf.where(replaced, tf.gather(self._versions, places), current), replaced
 
@@ -96,20 +104,19 @@ def text_versions(
         ConfigError: When there are no texts, the function fails, or it changes none of them.
     """
     check_texts(name, context)
-    full = [row for row, text in enumerate(context.texts) if text.strip()]
-    versions: list[list[bytes]] = [[] for _ in context.texts]
-    with context.console.progress(name, variants * len(full), "rows") as advance:
+    versions: list[list[bytes]] = [[] for _ in range(len(context.texts))]
+    with context.console.progress(name, variants * len(versions), "rows") as advance:
         for _ in range(variants):
-            for start in range(0, len(full), batch_size):
-                rows = full[start : start + batch_size]
-                for row, text in zip(rows, _call(name, function, [context.texts[row] for row in rows]), strict=True):
+            full = ((row, text) for row, text in enumerate(context.texts) if text.strip())
+            while chunk := list(itertools.islice(full, batch_size)):
+                for (row, _), text in zip(chunk, _call(name, function, [text for _, text in chunk]), strict=True):
                     versions[row] += [_encoded(text)] if text.strip() else []
-                advance(len(rows))
-    table = VariantTable([_encoded(text) for text in context.texts], versions)
+                advance(len(chunk))
+    table = VariantTable(map(_encoded, context.texts), versions)
     if not table.rows_with_versions:
         raise ConfigError(
-            f"{name} cannot change a row: of each of the {len(full):,} training texts, the function returned the text as "
-            "it was, or a blank one."
+            f"{name} cannot change a row: for each of the {len(versions):,} training texts, the function returned the "
+            "text as it was, or a blank one."
         )
     return table
 
@@ -167,6 +174,11 @@ def _call(name: str, function: TextFunction, texts: list[str]) -> list[str]:
     if wrong is not None:
         raise ConfigError(f"{name}: the function should return strings; it returned {repr(wrong)[:_MOST_CHARACTERS]}.")
     return list(answers)
+
+
+def _fingerprints(strings: tf.Tensor) -> tf.Tensor:
+    """Returns 63 bits of each string, int64 of the same shape: what it takes to tell it from another one."""
+    return tf.strings.to_hash_bucket_fast(strings, 2**63 - 1)
 
 
 def _encoded(text: str) -> bytes:

@@ -74,7 +74,9 @@ def split_text(texts: tf.Tensor) -> tuple[tf.Tensor, tf.RaggedTensor, tf.RaggedT
     pieces = tf.strings.split(tf.strings.regex_replace(texts, _WORD, SEPARATOR + rb"\0" + SEPARATOR), SEPARATOR)
     lengths = (pieces.row_lengths() - 1) // 2
     rows = tf.repeat(tf.range(pieces.nrows()), lengths)
-    places = 2 * tf.range(tf.size(rows, tf.int64)) + rows + 1
+    # From the start of each row: a broken one, with the byte of the separator, must not shift the words of others.
+    shifts = pieces.row_starts() + 1 - 2 * tf.cumsum(lengths, exclusive=True)
+    places = 2 * tf.range(tf.size(rows, tf.int64)) + tf.gather(shifts, rows)
     lead = tf.gather(pieces.flat_values, pieces.row_starts())
     words, gaps = tf.gather(pieces.flat_values, places), tf.gather(pieces.flat_values, places + 1)
     return lead, ragged(words, lengths), ragged(gaps, lengths)

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from tfft.config import FitConfig, parse_option, read_config_file
+from tfft.config import FitConfig
+from tfft.config_text import parse_option, read_config_file
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing and show no progress; only results.")]
 RunDirectory = Annotated[Path, typer.Argument(help="Run directory of an earlier fit.", show_default=False)]

@@ -188,5 +188,3 @@ def chunked(rows: Iterable[dict[str, Any]], names: Sequence[str], size: int = CH
             columns, count = {name: [] for name in names}, 0
     if count:
         yield columns
-
-
