@@ -13,6 +13,7 @@ from tfft.augment.compose import Augmenter
 from tfft.backbones.base import TextBackbone
 from tfft.config import FitConfig
 from tfft.console import Console
+from tfft.core.errors import ConfigError
 from tfft.data.schema import TextExamples
 from tfft.layers.text_encoder import TextEncoder
 
@@ -50,6 +51,12 @@ def text_augmenter(
     """
     if not augmentations:
         return None
+    offline = [type(item).__name__ for item in augmentations if hasattr(item, "variants")]
+    if examples.streamed and offline:
+        raise ConfigError(
+            f"{offline[0]} makes variants of every training text before training and keeps them in memory, which "
+            "streamed data does not fit. Leave it out, or use streaming=False."
+        )
     tokenizer = backbone.tokenizer
     special = {name: getattr(tokenizer, f"{name}_token_id", None) for name in _SPECIAL}
     context = AugmentationContext(
@@ -91,7 +98,12 @@ def say_fired(augmenter: Augmenter, console: Console) -> dict[str, dict[str, int
 
 
 def _vocabulary(tokenizer: Any) -> Sequence[str] | None:
-    return tokenizer.get_vocabulary() if hasattr(tokenizer, "get_vocabulary") else None
+    if not hasattr(tokenizer, "get_vocabulary"):
+        return None
+    vocabulary = tokenizer.get_vocabulary()
+    if isinstance(vocabulary, list):
+        return vocabulary
+    return [tokenizer.id_to_token(number) for number in range(tokenizer.vocabulary_size())]  # keys, in any order
 
 
 def _embeddings(backbone: TextBackbone) -> Callable[[], np.ndarray] | None:

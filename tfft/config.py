@@ -215,7 +215,7 @@ class FitConfig:
             (
                 {"split", "streaming"},
                 lambda: self.streaming is True and self.split in ("stratified", "random"),
-                f"split={self.split!r} needs all rows in memory; streamed ones are split by hash, group, time or column.",
+                f"split={self.split!r} needs all rows in memory; streamed ones are split by hash, group, time, column.",
             ),
             (
                 {"cache_dir", "streaming", "split"},

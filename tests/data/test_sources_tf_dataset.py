@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -252,15 +253,24 @@ def test_chunks_are_bounded_in_rows_and_bytes() -> None:
     assert max(len(chunk["column_1"]) for chunk in chunks(pictures)) <= CHUNK_BYTES // side**2 + 17
 
 
-def test_rows_come_in_the_same_order_each_time(read: Read) -> None:
-    dataset = (
-        Dataset.range(2000)
-        .map(lambda n: {"text": n}, num_parallel_calls=2, deterministic=False)
-        .shuffle(50, seed=1, reshuffle_each_iteration=False)
+def test_rows_come_in_order_even_from_a_dataset_that_may_hand_over_the_fastest_first(read: Read) -> None:
+    def slow_at_first(number: Any) -> Any:
+        time.sleep(0.2 if number == 0 else 0)
+        return number
+
+    options = tf.data.Options()
+    options.deterministic = False
+    dataset = Dataset.range(40).map(
+        lambda number: tf.ensure_shape(tf.py_function(slow_at_first, [number], tf.int64), []), num_parallel_calls=4
     )
-    first = read(dataset, columns=["text"])["text"].tolist()
-    assert first == read(dataset, columns=["text"])["text"].tolist()
-    assert sorted(map(int, first)) == list(range(2000))
+    in_order = [str(number) for number in range(40)]
+    assert [str(int(number)) for number in dataset.with_options(options)] != in_order
+    assert read(dataset.with_options(options), columns=["n"])["n"].tolist() == in_order
+
+
+def test_parts_of_different_fixed_length_are_no_batch(read: Read) -> None:
+    dataset = Dataset.range(4).batch(2).map(lambda numbers: (tf.zeros(2, tf.int32), tf.ones(3, tf.int32)))
+    assert read(dataset).to_numpy().tolist() == [[["0"] * 2, ["1"] * 3]] * 2
 
 
 def test_tensors_in_dicts_and_lists_are_read(read: Read) -> None:

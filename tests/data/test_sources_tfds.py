@@ -29,6 +29,7 @@ def rows(count: int) -> list[dict[str, Any]]:
     return [
         {
             "place": place,
+            "big": 2**63 + place,
             "text": TEXTS[place % len(TEXTS)],
             "label": place % 4 - 1,
             "tags": [0, 1, 0][: place % 4],
@@ -47,6 +48,7 @@ def rows(count: int) -> list[dict[str, Any]]:
 EXPECTED = [
     {
         "place": str(row["place"]),
+        "big": str(row["big"]),
         "text": row["text"].decode("utf-8", "surrogateescape") if isinstance(row["text"], bytes) else row["text"],
         "label": None if row["label"] < 0 else LABELS[row["label"]],
         "tags": ["OB"[tag] for tag in row["tags"]],
@@ -74,6 +76,7 @@ class TfftOpinions(tfds.core.GeneratorBasedBuilder):
             features=features.FeaturesDict(
                 {
                     "place": np.int32,
+                    "big": np.uint64,
                     "text": features.Text(),
                     "label": features.ClassLabel(names=LABELS),
                     "tags": features.Sequence(features.ClassLabel(names=["O", "B"])),
@@ -164,8 +167,15 @@ def test_all_columns_are_read_but_those_that_hold_datasets(read: Read, capsys: A
     assert capsys.readouterr().err.count("left out, because they hold datasets: steps.") == 1
 
 
+def test_numbers_above_the_signed_range_are_read_as_they_are(read: Read) -> None:
+    for place, big in read("tfds:tfft_opinions/tweets", columns=["place", "big"]).to_numpy():
+        assert int(big) == 2**63 + int(place)
+
+
 @given(
-    columns=st.lists(st.sampled_from(sorted({*EXPECTED[0], "score.mean"} - {"vector"})), min_size=1, unique=True),
+    columns=st.lists(
+        st.sampled_from(sorted({*EXPECTED[0], "score.mean"} - {"vector", "big"})), min_size=1, unique=True
+    ),
     split=st.sampled_from(["train", "test", "train[7:20]", "train[25:]+test[:3]", "all", "train[:50%]"]),
 )
 @settings(max_examples=10, deadline=None)
