@@ -62,7 +62,7 @@ def tweets(rows: int) -> Any:
     table = pd.read_csv(corpus, encoding="latin-1", usecols=["text", "sentiment"])
     table["text"] = table["text"].str.split().str.join(" ")
     table = table[table["text"].astype(bool)].drop_duplicates("text").rename(columns={"sentiment": "label"})
-    return table.head(rows).reset_index(drop=True)
+    return table.sample(min(rows, len(table)), random_state=0).reset_index(drop=True)  # the file is sorted by label
 
 
 def write_sources(table: Any, folder: Path) -> dict[str, Any]:

@@ -285,9 +285,10 @@ def _with_duplicates(whole: TextExamples, config: FitConfig, console: Console) -
 
 def _checked(read: ReadSplits, config: FitConfig, console: Console) -> SplitData:
     """Checks the splits, drops what the policies say, and numbers the labels."""
+    task = tasks.get(str(config.task))
+    task.vocabulary(read.examples[TRAIN])  # what is wrong with the labels is said before the checks take their time
     checked = check_splits(read.examples, config, console)
     examples = checked.examples
-    task = tasks.get(str(config.task))
     labels = task.vocabulary(examples[TRAIN])
     targets = {name: task.targets(split, labels) for name, split in examples.items()}
     sizes = {name: len(split) for name, split in examples.items()}
