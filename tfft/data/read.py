@@ -211,7 +211,8 @@ def describe(source: Any) -> str:
         return str(os.fspath(source))
     if isinstance(source, (list, tuple)) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
         return f"{os.fspath(source[0])} and {len(source) - 1} more" if len(source) > 1 else os.fspath(source[0])
-    return f"<{type(source).__name__}>"
+    name = getattr(source, "__name__", "")
+    return f"<{type(source).__name__} {name}>" if name else f"<{type(source).__name__}>"
 
 
 class Fingerprint:
