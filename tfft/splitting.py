@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,8 +29,11 @@ from tfft.data.splits import (
 )
 from tfft.quality.masking import Masker
 from tfft.quality.near_duplicates import near_duplicate_groups
+from tfft.quality.normal_form import normal_form
 from tfft.reading import ReadData, read_examples
 from tfft.tasks.base import tasks
+
+T = TypeVar("T")
 
 _SYNTHETIC = "synthetic"
 #: Above so many rows, near duplicates are not looked for in order to keep them in one split.
@@ -195,14 +199,17 @@ def fold_data(config: FitConfig, sources: Sources, folds: int, console: Console)
         raise ConfigError("Cross-validation is for small data; streamed data is split by hash. Use streaming=False.")
     whole = whole if len(whole.keys) else _with_duplicates(whole, config, console)
     shares = Shares(config.validation_share, 0.0)
-    parts_of = k_folds(whole.texts, whole.labels, folds, seed=config.seed, groups=whole.duplicates, keys=whole.keys)
-    for rows in parts_of:
+
+    def divide(groups: np.ndarray) -> list[np.ndarray]:
+        return k_folds(whole.texts, whole.labels, folds, seed=config.seed, groups=groups, keys=whole.keys)
+
+    for rows in _keeping_duplicates(whole, divide, console):
         rest = np.setdiff1d(np.arange(len(whole)), rows)
         outside = whole.take(rest)
         if len(whole.keys):
             parts = grouped_split(outside.keys, shares, seed=config.seed)
         else:
-            parts = stratified_split(outside.texts, outside.labels, shares, seed=config.seed, groups=outside.duplicates)
+            parts = _by_label(outside, outside.labels, shares, config, console)
         examples = {name: outside.take(own) for name, own in parts.items() if len(own)}
         if VALIDATION in data:
             examples[VALIDATION] = data[VALIDATION].examples
@@ -244,11 +251,35 @@ def _split(whole: TextExamples, config: FitConfig, console: Console) -> dict[str
     if method == "time":
         return time_split(whole.keys, shares, name_row)
     if method == "hash":
-        return hash_split(whole.texts, shares, seed=config.seed)
+        return hash_split(whole.texts, shares, seed=config.seed, form=normal_form)
     if method == "predefined":
         return _with_shares(whole, predefined_split(whole.keys, name_row), shares, config, console)
     strata = whole.labels if method == "stratified" else [""] * len(whole)
-    return stratified_split(whole.texts, strata, shares, seed=config.seed, groups=whole.duplicates)
+    return _by_label(whole, strata, shares, config, console)
+
+
+def _by_label(
+    whole: TextExamples, strata: Sequence[str], shares: Shares, config: FitConfig, console: Console
+) -> dict[str, np.ndarray]:
+    def divide(groups: np.ndarray) -> dict[str, np.ndarray]:
+        return stratified_split(whole.texts, strata, shares, seed=config.seed, groups=groups)
+
+    return _keeping_duplicates(whole, divide, console)
+
+
+def _keeping_duplicates(whole: TextExamples, divide: Callable[[np.ndarray], T], console: Console) -> T:
+    """Divides rows so that near duplicates stay together, or equal texts where near duplicates leave too few sets."""
+    if whole.duplicates is not None:
+        with contextlib.suppress(DataError):
+            return divide(whole.duplicates)
+    equal = np.unique([normal_form(text) for text in whole.texts], return_inverse=True)[1].astype(np.int64)
+    parts = divide(equal)
+    if whole.duplicates is not None:
+        console.say(
+            f"{whole.where}: so many rows are near duplicates of each other that whole sets fill no split: only "
+            "equal texts are kept in one split"
+        )
+    return parts
 
 
 def _with_shares(
@@ -263,9 +294,9 @@ def _with_shares(
     console.say(f"{config.split_column} names no {' and no '.join(lacking.wanted)} rows: taken from the training rows")
     own = whole.take(parts[TRAIN])
     if own.streamed:
-        taken = hash_split(own.texts, lacking, seed=config.seed)
+        taken = hash_split(own.texts, lacking, seed=config.seed, form=normal_form)
     else:
-        taken = stratified_split(own.texts, own.labels, lacking, seed=config.seed)
+        taken = _by_label(own, own.labels, lacking, config, console)
     return {name: np.union1d(rows, parts[TRAIN][taken[name]]) if name != TRAIN else parts[TRAIN][taken[TRAIN]]
             for name, rows in parts.items()}  # fmt: skip
 

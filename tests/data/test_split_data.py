@@ -210,3 +210,21 @@ def test_each_row_is_tested_once_in_cross_validation(opinions: pd.DataFrame) -> 
         assert abs(Counter(fold.examples["test"].labels)["good"] - 7.5) < 1
         rows = [row for part in fold.examples.values() for row in part.rows.tolist()]
         assert sorted(rows) == list(range(1, 61))
+
+
+def test_rows_made_from_a_template_are_still_split_and_it_is_said() -> None:
+    stream = io.StringIO()
+    rows = [
+        (f"the temperature in the boiler room is {row} degrees", "high" if row > 29 else "low") for row in range(60)
+    ]
+    splits = split(rows, stream)
+    assert splits.record["sizes"] == {"train": 48, "validation": 6, "test": 6}
+    assert stream.getvalue().count("only equal texts are kept in one split") == 1
+    assert "near_leakage" in stream.getvalue()
+
+
+def test_a_hash_keeps_other_spellings_of_a_text_in_its_split(opinions: pd.DataFrame) -> None:
+    twice = pd.concat([opinions, opinions.assign(text=opinions["text"].str.title() + "  ")])
+    splits = split(twice, split="hash")
+    texts = [{text.strip().lower() for text in part.texts} for part in splits.examples.values()]
+    assert sum(map(len, texts)) == 60

@@ -142,7 +142,9 @@ def time_split(keys: Sequence[str], shares: Shares, name_row: Callable[[int], st
     return _joined(_deal(np.split(latest_first, ends), shares))
 
 
-def hash_split(texts: Sequence[str], shares: Shares, *, seed: int) -> dict[str, np.ndarray]:
+def hash_split(
+    texts: Sequence[str], shares: Shares, *, seed: int, form: Callable[[str], str] = str
+) -> dict[str, np.ndarray]:
     """Splits rows by nothing but a keyed hash of their own text.
 
     A row keeps its split whatever else is added or removed, and equal texts share one, so the data can be read as a
@@ -152,6 +154,7 @@ def hash_split(texts: Sequence[str], shares: Shares, *, seed: int) -> dict[str, 
         texts: One text a row.
         shares: How much goes where, on average.
         seed: Key of the hash.
+        form: What is hashed of a text; texts with the same form share a split.
 
     Returns:
         Row positions by split, as for `stratified_split`.
@@ -160,7 +163,7 @@ def hash_split(texts: Sequence[str], shares: Shares, *, seed: int) -> dict[str, 
         DataError: When a split got no row.
     """
     drawn = np.fromiter(
-        (int.from_bytes(row_digest(seed, text)[:8], "big") for text in texts), dtype=np.uint64, count=len(texts)
+        (int.from_bytes(row_digest(seed, form(text))[:8], "big") for text in texts), dtype=np.uint64, count=len(texts)
     )
     share = drawn / 2.0**64
     parts = {
