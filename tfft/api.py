@@ -20,14 +20,19 @@ from tfft.tasks.base import tasks
 
 if TYPE_CHECKING:
     from tfft.augment.base import Augmentation
+    from tfft.distribute.plan import ExecutionPlan
     from tfft.evaluation.cross_validation import CrossValidation
     from tfft.finetuned import FineTunedModel
     from tfft.inspection import Inspection
-    from tfft.splitting import Sources
+    from tfft.splitting import Sources, SplitData
 
 
 #: Options that take data of their own, and what `Sources` calls them.
 _DATA_OPTIONS = {"data": "train", "validation_data": "validation", "test_data": "test", "synthetic_data": "synthetic"}
+
+
+#: Arguments of `fit` that are objects and no options.
+_OBJECTS = ("callbacks", "metrics")
 
 
 def fit(data: Any = None, *, config: FitConfig | None = None, quiet: bool = False, **options: Any) -> FineTunedModel:
@@ -42,7 +47,9 @@ def fit(data: Any = None, *, config: FitConfig | None = None, quiet: bool = Fals
         data: The training data.
         config: All options as an object; `options` replace single fields of it.
         quiet: Say nothing and show no progress.
-        **options: The fields of `tfft.FitConfig`: `task` (required), `preset`, `text_column`, `epochs`, ...
+        **options: The fields of `tfft.FitConfig`: `task` (required), `preset`, `text_column`, `epochs`, ... Besides,
+            `callbacks` and `metrics`: lists of Keras callbacks, and of Keras metrics of the training rows. `strategy`
+            may be a `tf.distribute.Strategy`.
 
     Returns:
         The fine-tuned model; saved already when `output_dir` is given.
@@ -60,22 +67,22 @@ def fit(data: Any = None, *, config: FitConfig | None = None, quiet: bool = Fals
         >>> model.predict(["what a film"])
     """
     settings, sources = _settings(data, config, options)
-    if settings.output_dir is not None:
-        check_target(Path(settings.output_dir), overwrite=settings.overwrite)
     console = Console(quiet=quiet)
+    finished = _finished(settings, console)
+    if finished is not None:
+        return finished
+    run = _Run(settings, options, console)
 
     from tfft.splitting import split_data
 
-    augmentations = _augmentations(settings, options)
     splits = split_data(settings, sources, console)
-    _prepare_tensorflow()
+    model = run.fit(splits)
+    if settings.output_dir is not None and run.plan.is_chief:
+        from tfft.training.resuming import discard_checkpoints
 
-    from tfft.distribute.plan import resolve
-    from tfft.fitting import run_fit
-
-    model = run_fit(settings, splits, resolve(settings.jit_compile), console, augmentations=augmentations)
-    if settings.output_dir is not None:
+        # With resume, an unfinished directory of the same name cannot be in the way: it appears whole at the end.
         model.save(settings.output_dir, overwrite=settings.overwrite)
+        discard_checkpoints(settings, console)
     return model
 
 
@@ -109,22 +116,18 @@ def cross_validate(
     if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:  # noqa: PLR2004
         raise ConfigError(f"folds should be an integer of at least 2; received {folds!r}.")
     console = Console(quiet=quiet)
+    run = _Run(settings, options, console)
 
     from tfft.splitting import fold_data
 
-    augmentations = _augmentations(settings, options)
     parts = list(fold_data(settings, sources, folds, console))
-    _prepare_tensorflow()
-
-    from tfft.distribute.plan import resolve
-    from tfft.evaluation.cross_validation import CrossValidation
-    from tfft.fitting import run_fit
-
     reports = []
     for number, part in enumerate(parts, 1):
         console.say(f"fold {number} of {folds}")
-        plan = resolve(settings.jit_compile)
-        reports.append(run_fit(settings, part, plan, console, augmentations=augmentations).report)
+        reports.append(run.fit(part).report)
+
+    from tfft.evaluation.cross_validation import CrossValidation
+
     return CrossValidation(reports)
 
 
@@ -168,6 +171,66 @@ def inspect(
     return dataclasses.replace(found, quality=check_source(settings, sources, console))
 
 
+class _Run:
+    """What a run needs besides its data: checked before the data is read as far as that needs no TensorFlow."""
+
+    def __init__(self, settings: FitConfig, options: Mapping[str, Any], console: Console) -> None:
+        self._settings = settings
+        self._console = console
+        self._strategy = options.get("strategy", settings.strategy)
+        self._callbacks = list(options.get("callbacks", ()))
+        self._metrics = list(options.get("metrics", ()))
+        self._plan: ExecutionPlan | None = None
+        if not isinstance(self._strategy, str) or self._strategy == "multi_worker" or "TF_CONFIG" in os.environ:
+            _ = self.plan  # several machines have to be connected before TensorFlow does anything else
+        if settings.optimizer != FitConfig.optimizer or settings.optimizer_options:
+            _prepare_tensorflow()
+
+            from tfft.training.optimizer import check_optimizer
+
+            check_optimizer(settings.optimizer, settings.optimizer_options)
+        self._augmentations = _augmentations(settings, options)
+
+    @property
+    def plan(self) -> ExecutionPlan:
+        """Where and how the run is computed; decided once."""
+        if self._plan is None:
+            _choose_backend()
+            with _without_early_log():
+                from tfft.distribute.plan import resolve
+
+            settings = self._settings
+            self._plan = resolve(settings.jit_compile, strategy=self._strategy, precision=settings.precision)
+        return self._plan
+
+    def fit(self, splits: SplitData) -> FineTunedModel:
+        """Trains on data that is split."""
+        plan = self.plan
+        _prepare_tensorflow()
+
+        from tfft.fitting import run_fit
+        from tfft.training.train import Extras
+
+        extras = Extras(self._callbacks, self._metrics)
+        return run_fit(self._settings, splits, plan, self._console, augmentations=self._augmentations, extras=extras)
+
+
+def _finished(settings: FitConfig, console: Console) -> FineTunedModel | None:
+    """Checks that the run directory can be written; returns the run when it is there and to be resumed."""
+    if settings.output_dir is None:
+        return None
+    target = Path(settings.output_dir)
+    if settings.resume and (target / "run.json").is_file():
+        console.say(f"resume: {target} is finished; loading it")
+        return load(target, quiet=True)
+    check_target(target, overwrite=settings.overwrite)
+
+    from tfft.training.checkpoint_folder import check_no_leftovers
+
+    check_no_leftovers(settings)
+    return None
+
+
 def _augmentations(settings: FitConfig, options: Mapping[str, Any]) -> Sequence[Augmentation]:
     """Makes the augmentations that were asked for, before any data is read."""
     if not options.get("augment", settings.augment):
@@ -185,7 +248,9 @@ def _settings(data: Any, config: FitConfig | None, options: Mapping[str, Any]) -
     from tfft.splitting import Sources
 
     base = {} if config is None else config.to_dict()
-    given = {**base, **options}
+    given = {**base, **{name: value for name, value in options.items() if name not in _OBJECTS}}
+    if not isinstance(given.get("strategy", "auto"), str):
+        del given["strategy"]  # an object; the run directory records what it was
     if data is not None:
         given["data"] = data
     sources = {field: given.get(name) for name, field in _DATA_OPTIONS.items()}
@@ -256,8 +321,7 @@ def _prepare_tensorflow() -> None:
     Raises:
         ConfigError: When Keras runs on another backend already.
     """
-    if "keras" not in sys.modules:
-        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    _choose_backend()
     with _without_early_log():
         importlib.import_module("tfft.backbones.keras_hub")
     import keras
@@ -267,6 +331,11 @@ def _prepare_tensorflow() -> None:
             f"Keras runs on the {keras.backend.backend()!r} backend; tfft needs TensorFlow. "
             "Set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
         )
+
+
+def _choose_backend() -> None:
+    if "keras" not in sys.modules:
+        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 
 @contextlib.contextmanager

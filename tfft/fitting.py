@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,8 +23,6 @@ from tfft.backbones.packaged import DEFAULT_TEXT_PRESET
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError, DataError, TrainingError
-from tfft.data.bucketing import choose_widths, padded_tokens
-from tfft.data.order import EpochOrder
 from tfft.data.pipeline import Gather, TrainingGather, array_gather, augmented_gather, token_gather
 from tfft.data.splits import TRAIN, VALIDATION
 from tfft.data.token_cache import TokenCache, encode_texts
@@ -32,10 +32,16 @@ from tfft.finetuned import FineTunedModel, RunRecord, load_run
 from tfft.inference import ForwardRunner
 from tfft.layers.text_encoder import TextEncoder
 from tfft.metrics.base import Metrics
+from tfft.runs.run_directory import versions
 from tfft.splitting import SplitData, without_rows
 from tfft.tasks.base import tasks
 from tfft.training.build import BuiltModel, build_model, check_trainable
-from tfft.training.loop import TrainingData, train
+from tfft.training.feeding import TrainingData, epoch_order, say_sharing, sharing_of
+from tfft.training.loop import Diverged
+from tfft.training.parameter_groups import Groups, parameter_groups
+from tfft.training.resuming import open_checkpoints
+from tfft.training.run_state import Position
+from tfft.training.train import Extras, train
 
 #: Test rows kept in the run directory, to verify exports with.
 HELD_OUT_ROWS = 32
@@ -51,11 +57,13 @@ class Encoded:
         gather: Makes the inputs from row positions, as they are.
         lengths: Length of each row in tokens, int64 of shape `(rows,)`.
         targets: One target a row.
+        cached: Whether the model takes features computed once, one vector a row.
     """
 
     gather: Gather
     lengths: np.ndarray
     targets: np.ndarray
+    cached: bool = False
 
 
 class SplitFigures:
@@ -111,6 +119,7 @@ def run_fit(
     console: Console,
     *,
     augmentations: Sequence[Augmentation] = (),
+    extras: Extras | None = None,
 ) -> FineTunedModel:
     """Fine-tunes a model on data that is read, checked and split.
 
@@ -120,6 +129,7 @@ def run_fit(
         plan: Where and how the training step runs.
         console: Where progress and decisions are said.
         augmentations: Augmentations of training rows, in order.
+        extras: Callbacks and metrics of the caller.
 
     Returns:
         The trained model, evaluated before and after, not saved yet.
@@ -130,12 +140,13 @@ def run_fit(
     started = time.monotonic()
     for line in plan.lines():
         console.say(line)
-    # Initialisation and dropout draw from these; data order has generators of its own.
+    # Initialisation draws from these; data order, dropout and augmentations have seeds of their own.
     keras.utils.set_random_seed(config.seed)
     plan.apply()
     if config.preset is None:
         console.say(f"preset: {DEFAULT_TEXT_PRESET} (none was named)")
-    backbone = load_text_backbone(config.preset)
+    with plan.scope():
+        backbone = load_text_backbone(config.preset, plan.precision)
     if backbone.fast_tokenizer.reason is not None:
         console.say(f"tokenizing with KerasHub's own layer: {backbone.fast_tokenizer.reason}")
     encoder, caches, data = tokenize(config, backbone, data, console)
@@ -149,26 +160,36 @@ def run_fit(
         load_translator=lambda path: _translator(path, console),
         masked_lm=masked_language_model(config.preset),
     )
-    built = _build(config, backbone, data, console)
+    with plan.scope(), plan.policy():
+        built = _build(config, backbone, data, console)
     model, splits = _model_inputs(built, encoder, caches, data, config, console)
-    training = _training_data(splits[TRAIN], caches[TRAIN], encoder, augmenter, data, config, console)
+    training = _training_data(splits[TRAIN], caches[TRAIN], encoder, augmenter, data, config, plan, console)
+    groups = _groups(built, backbone, model, training, config, console)
 
     judged = data.report_split
     figures = SplitFigures(model, splits, data, config, console)
     before = figures(judged, f"evaluating before ({judged})")
-    result = train(
-        model,
-        training,
-        loss=tasks.get(str(config.task)).loss(config),
-        validate=(lambda: figures(VALIDATION, "validating")) if VALIDATION in splits else None,
-        config=config,
-        plan=plan,
-        console=console,
-    )
+    with open_checkpoints(config, _identity(data, plan), plan, console) as checkpoints:
+        result = train(
+            model,
+            training,
+            loss=tasks.get(str(config.task)).loss(config),
+            validate=(lambda: figures(VALIDATION, "validating")) if VALIDATION in splits else None,
+            config=config,
+            plan=plan,
+            console=console,
+            groups=groups,
+            checkpoints=checkpoints,
+            diverged=_diverged(data, config),
+            extras=extras or Extras(),
+        )
     after = figures(judged, f"evaluating after ({judged})")
     details = {
         "preset": backbone.preset,
         "device": plan.device,
+        "strategy": plan.strategy_name,
+        "replicas": plan.num_replicas,
+        "precision": plan.precision,
         "jit_compile": plan.jit_compile,
         "widths": list(training.order.widths),
         "steps": result.steps,
@@ -186,6 +207,51 @@ def run_fit(
         report=Report(data.report_title, len(data.targets[judged]), _baselines(config, data, console), before, after),
         console=console,
     )
+
+
+def _groups(
+    built: BuiltModel,
+    backbone: TextBackbone,
+    model: keras.Model,
+    training: TrainingData,
+    config: FitConfig,
+    console: Console,
+) -> Groups | None:
+    """Gives each variable its learning rate, and says the groups when there are several."""
+    top = len(backbone.blocks) + 1
+
+    def depth(variable: Any) -> int:
+        found = backbone.depth(variable)
+        return top if found is None else found
+
+    groups = parameter_groups(
+        model.trainable_variables, depth, len(backbone.blocks), config, training.order.steps_per_epoch
+    )
+    if groups.plain:
+        return None
+    for row in groups.table():
+        console.say(str(row))
+    return groups
+
+
+def _identity(data: SplitData, plan: ExecutionPlan) -> dict[str, Any]:
+    """Returns what decides the result of a run besides its options, as JSON gives it back."""
+    deciding = {"data": data.record, "replicas": plan.num_replicas, "plan": plan.jit_compile, "versions": versions()}
+    plain: dict[str, Any] = json.loads(json.dumps(deciding))
+    return plain
+
+
+def _diverged(data: SplitData, config: FitConfig) -> Diverged:
+    """Returns what makes the error of a step that went astray."""
+
+    def error(position: Position, rows: np.ndarray, batch: Any, loss: float, norm: float) -> Exception:
+        what = f"The training loss became {loss}" if not math.isfinite(loss) else f"The gradient's norm became {norm}"
+        return TrainingError(
+            f"{what} at step {position.step + 1}. Lower learning_rate, raise warmup_fraction or set "
+            "a smaller clip_norm."
+        )
+
+    return error
 
 
 def _translator(path: str, console: Console) -> Callable[[list[str]], list[str]]:
@@ -219,15 +285,12 @@ def _training_data(
     augmenter: Augmenter | None,
     data: SplitData,
     config: FitConfig,
+    plan: ExecutionPlan,
     console: Console,
 ) -> TrainingData:
-    widths = choose_widths(split.lengths, config.num_buckets)
-    padding = 1 - int(split.lengths.sum()) / padded_tokens(split.lengths, widths)
-    console.say(f"batch widths: {', '.join(map(str, widths))} tokens, of which {padding:.1%} are padding")
-    classes = split.targets if config.resample != "none" else None
-    order = EpochOrder(split.lengths, widths, config.batch_size, config.seed, classes, config.resample)
-    if classes is not None:
-        console.say(f"resample={config.resample}: {order.rows_per_epoch:,} rows an epoch instead of {len(classes):,}")
+    order = epoch_order(split.lengths, split.targets, config, plan, console, cached=split.cached)
+    sharing = sharing_of(config, plan)
+    say_sharing(sharing, config, console)
 
     def as_they_are(rows: tf.Tensor, width: tf.Tensor, seed: tf.Tensor) -> Any:
         del seed
@@ -235,8 +298,8 @@ def _training_data(
 
     gather: TrainingGather = as_they_are
     if augmenter is not None:
-        gather = augmented_gather(data.examples[TRAIN].texts, cache, encoder, augmenter, widths)
-    return TrainingData(gather, split.targets, data.weights, order)
+        gather = augmented_gather(data.examples[TRAIN].texts, cache, encoder, augmenter, order.widths)
+    return TrainingData(gather, split.targets, data.weights, order, sharing)
 
 
 def _baselines(config: FitConfig, data: SplitData, console: Console) -> Mapping[str, Metrics]:
@@ -335,4 +398,7 @@ def _model_inputs(
                 what=f"backbone features ({name})",
             )
             gathers[name] = array_gather(features)
-    return model, {name: Encoded(gathers[name], cache.lengths, data.targets[name]) for name, cache in caches.items()}
+    cached = model is built.head
+    return model, {
+        name: Encoded(gathers[name], cache.lengths, data.targets[name], cached) for name, cache in caches.items()
+    }

@@ -51,6 +51,37 @@ class TextBackbone:
         """What to tokenize with: ids are those of `tokenizer`, faster where that is proven; else the reason why not."""
         return fast_tokenizer(self.tokenizer, self.word_piece)
 
+    @functools.cached_property
+    def blocks(self) -> tuple[Any, ...]:
+        """The transformer layers in order, from the input up: the largest group of layers of one composite class."""
+        groups: dict[type, list[Any]] = {}
+        for layer in self.trunk.layers:
+            if any(True for _ in layer._flatten_layers(include_self=False)):
+                groups.setdefault(type(layer), []).append(layer)
+        # Among groups of one, the last: embeddings come first.
+        largest: list[Any] = max(reversed(list(groups.values())), key=len, default=[])
+        return tuple(largest)
+
+    def depth(self, variable: Any) -> int | None:
+        """Returns how deep in the backbone a variable is: 0 for embeddings, then the number of its block from 1.
+
+        Args:
+            variable: A Keras variable.
+
+        Returns:
+            The depth; that of the last block for what comes after it; None for a variable of something else.
+        """
+        return self._depths.get(id(variable))
+
+    @functools.cached_property
+    def _depths(self) -> dict[int, int]:
+        numbers = {id(layer): number for number, layer in enumerate(self.blocks, 1)}
+        depths, reached = {}, 0
+        for layer in self.trunk.layers:
+            reached = max(reached, numbers.get(id(layer), 0))
+            depths.update({id(variable): numbers.get(id(layer), reached) for variable in layer.variables})
+        return depths
+
     def encoder(self, sequence_length: int | None) -> TextEncoder:
         """Returns the text encoder.
 

@@ -26,13 +26,14 @@ MaskedLogits = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _CONFIG_FILES = ("config.json", "tokenizer.json")
 
 
-def load_text_backbone(preset: str | None) -> TextBackbone:
+def load_text_backbone(preset: str | None, precision: str = "float32") -> TextBackbone:
     """Loads a pretrained text backbone with its tokenizer.
 
     Args:
         preset: A KerasHub preset name ("bert_tiny_en_uncased") or handle ("kaggle://...", "hf://..."), a local KerasHub
             or Hugging Face directory, a run directory of tfft, or a packaged name ("minilm_l6_en_uncased"). None: the
             packaged MiniLM.
+        precision: Keras dtype policy that it computes with; its weights are float32 in each.
 
     Returns:
         The backbone.
@@ -43,7 +44,7 @@ def load_text_backbone(preset: str | None) -> TextBackbone:
     preset = preset or DEFAULT_TEXT_PRESET
     location = _resolve(preset)
     try:
-        model = keras_hub.models.Backbone.from_preset(location)
+        model = keras_hub.models.Backbone.from_preset(location, dtype=precision)
     except Exception as error:  # hubs, converters and file formats each raise errors of their own
         raise _load_error(preset, error) from error
     taken = set(model.input) if isinstance(model.input, dict) else set()

@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from tfft.core.errors import ConfigError
-from tfft.data.bucketing import Batch, training_batches
+from tfft.core.errors import ConfigError, unknown_name
+from tfft.data.bucketing import Batch, own_widths, random_batches, training_batches
 
 #: Sets the draws of an epoch apart from those of its batches.
 _RESAMPLING, _SEEDS = 1, 2
+
+#: How rows come together: those of one length bucket, those of like length inside a megabatch, or any.
+Batching = Literal["bucketed", "sorted", "shuffled"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Padding:
+    """What padding costs in an epoch.
+
+    Attributes:
+        tokens: Tokens of all rows.
+        padded_tokens: The same with what rows are filled up with.
+    """
+
+    tokens: int
+    padded_tokens: int
+
+    @property
+    def share(self) -> float:
+        """The share of padded tokens that are padding."""
+        return 1 - self.tokens / self.padded_tokens if self.padded_tokens else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +43,15 @@ class EpochOrder:
 
     Attributes:
         lengths: Length of each row in tokens, shape `(rows,)`.
-        widths: Ascending bucket widths.
+        widths: Ascending bucket widths; used by "bucketed" alone.
         batch_size: Rows per batch.
         seed: Seed of the run.
         classes: Class number of each row, int64 of shape `(rows,)`; needed to resample.
         resample: Whether rows of rare classes are repeated, or rows of frequent ones left out.
+        batching: How rows come together. "bucketed" batches have one of `widths`, so there are few shapes; "sorted" and
+            "shuffled" ones are as wide as their own longest row. In the first epoch of these the widest batch comes
+            first, so that memory which runs out does so at once; the few widths of "bucketed" all come up soon.
+        width_multiple: "sorted" and "shuffled" widths are rounded up to a multiple of this, at most to the longest row.
     """
 
     lengths: np.ndarray
@@ -34,15 +60,23 @@ class EpochOrder:
     seed: int
     classes: np.ndarray | None = None
     resample: Literal["none", "oversample", "undersample"] = "none"
+    batching: Batching = "bucketed"
+    width_multiple: int = 1
+    #: The batches of the epoch that was asked for last: the log and the pipeline ask for the same one.
+    _planned: dict[int, list[Batch]] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Checks that resampling has classes to balance.
+        """Checks that resampling has classes to balance, and that the batching is known.
 
         Raises:
-            ConfigError: When it has none.
+            ConfigError: When it has none, or a value is not allowed.
         """
         if self.resample != "none" and self.classes is None:
             raise ConfigError(f"resample={self.resample!r} balances classes; this task has none.")
+        if self.batching not in get_args(Batching):
+            raise ConfigError(unknown_name("batching", self.batching, get_args(Batching)))
+        if self.width_multiple < 1:
+            raise ConfigError(f"width_multiple={self.width_multiple}: widths are multiples of 1 or more.")
 
     @property
     def rows_per_epoch(self) -> int:
@@ -79,22 +113,68 @@ class EpochOrder:
             taken += [np.tile(rows, repeated), random.permutation(rows)[:rest]]
         return np.concatenate(taken)
 
-    def batches(self, epoch: int) -> Iterator[tuple[Batch, np.ndarray]]:
-        """Yields the batches of an epoch, each with a seed of its own.
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """All shapes `(rows, width)` that a run's batches can have, a short one being filled up to full; ascending."""
+        widths = np.asarray(self.widths)
+        if self.batching != "bucketed" and len(self.lengths):
+            longest = np.unique(self.lengths)
+            widths = np.unique(own_widths(longest, self.width_multiple, int(longest[-1])))
+        return tuple((self.batch_size, int(width)) for width in widths)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Returns the batches of an epoch, each with a seed of its own.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            start: Number of the batch to begin with; the batches and seeds are those that come from there on anyway.
+
+        Returns:
+            An iterator of a batch, and its seed for augmentations, int32 of shape `(2,)`.
+
+        Raises:
+            ConfigError: When the epoch has no such batch.
+        """
+        if not 0 <= start <= self.steps_per_epoch:
+            raise ConfigError(
+                f"Batch {start} of epoch {epoch} was asked for, which has {self.steps_per_epoch}: "
+                "the data or batch_size are not those of the run that is resumed."
+            )
+        batches = self._batches(epoch)
+        random = np.random.default_rng([self.seed, epoch, _SEEDS])
+        seeds = random.integers(0, 2**31, size=(len(batches), 2), dtype=np.int32)
+        return zip(itertools.islice(batches, start, None), seeds[start:], strict=True)
+
+    def padding(self, epoch: int = 0) -> Padding:
+        """Returns what padding costs in an epoch; its batches are kept until another epoch is asked for.
 
         Args:
             epoch: Number of the epoch, from 0.
 
-        Yields:
-            A batch, and its seed for augmentations, int32 of shape `(2,)`.
+        Returns:
+            Tokens with and without padding; rows that only fill up a short batch are not counted.
         """
-        batches = training_batches(
+        rows = self.rows(epoch)
+        tokens = self.lengths.sum() if rows is None else self.lengths[rows].sum()
+        return Padding(int(tokens), sum(len(batch.rows) * batch.width for batch in self._batches(epoch)))
+
+    def _batches(self, epoch: int) -> list[Batch]:
+        planned = self._planned.get(epoch)
+        if planned is None:
+            self._planned.clear()  # before the next is made: two epochs of millions of rows are not held at once
+            planned = self._planned[epoch] = self._new_batches(epoch)
+        return planned
+
+    def _new_batches(self, epoch: int) -> list[Batch]:
+        size, seed, rows = self.batch_size, self.seed, self.rows(epoch)
+        if self.batching == "bucketed":
+            return training_batches(self.lengths, self.widths, batch_size=size, seed=seed, epoch=epoch, rows=rows)
+        return random_batches(
             self.lengths,
-            self.widths,
-            batch_size=self.batch_size,
-            seed=self.seed,
+            batch_size=size,
+            seed=seed,
             epoch=epoch,
-            rows=self.rows(epoch),
+            rows=rows,
+            multiple=self.width_multiple,
+            sort=self.batching == "sorted",
         )
-        random = np.random.default_rng([self.seed, epoch, _SEEDS])
-        yield from zip(batches, random.integers(0, 2**31, size=(len(batches), 2), dtype=np.int32), strict=True)

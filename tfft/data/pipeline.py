@@ -12,6 +12,7 @@ from tfft.augment.compose import Augmenter
 from tfft.data.bucketing import Batch, inference_batches
 from tfft.data.order import EpochOrder
 from tfft.data.row_store import StoredTexts
+from tfft.data.sharing import Sharing
 from tfft.data.token_cache import TokenCache
 from tfft.layers.text_encoder import TextEncoder
 
@@ -21,6 +22,7 @@ Gather = Callable[[tf.Tensor, tf.Tensor], Any]
 TrainingGather = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Any]
 
 _ROWS, _WIDTH, _SEED = tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
+_PRESENT, _UNITS = tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.float32)
 
 
 def token_gather(cache: TokenCache, encoder: TextEncoder) -> Gather:
@@ -81,7 +83,14 @@ def _text_gather(texts: Sequence[str]) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def training_dataset(
-    gather: TrainingGather, targets: np.ndarray, weights: np.ndarray, order: EpochOrder, *, epochs: int
+    gather: TrainingGather,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    order: EpochOrder,
+    *,
+    epochs: int,
+    start: tuple[int, int] = (0, 0),
+    sharing: Sharing | None = None,
 ) -> tf.data.Dataset:
     """Returns all batches of all epochs, in order.
 
@@ -91,23 +100,30 @@ def training_dataset(
         weights: Weight of each row in the loss, float32 of shape `(rows,)`.
         order: Decides the batches of each epoch.
         epochs: Number of epochs.
+        start: Epoch and batch to begin with, both from 0.
+        sharing: How batches are dealt to replicas; None for one that gets all.
 
     Returns:
-        A dataset of `(inputs, targets, weights)`.
+        A dataset of `(inputs, targets, weights, units)`: the rows of this process' replicas, one replica after the
+        other, and the number of rows of the global batch, a float32 scalar.
     """
+    dealt = sharing or Sharing(order.batch_size)
 
-    def plan() -> Iterable[tuple[np.ndarray, int, np.ndarray]]:
-        for epoch in range(epochs):
-            for batch, seed in order.batches(epoch):
-                yield batch.rows, batch.width, seed
+    def plan() -> Iterable[tuple[np.ndarray, np.ndarray, int, np.ndarray, float]]:
+        for epoch in range(start[0], epochs):
+            for batch, seed in order.batches(epoch, start[1] if epoch == start[0] else 0):
+                yield *dealt.deal(batch.rows), batch.width, seed, float(len(batch.rows))
 
     all_targets, all_weights = tf.constant(targets), tf.constant(weights)
 
-    def examples(rows: tf.Tensor, width: tf.Tensor, seed: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
-        return gather(rows, width, seed), tf.gather(all_targets, rows), tf.gather(all_weights, rows)
+    def examples(
+        rows: tf.Tensor, present: tf.Tensor, width: tf.Tensor, seed: tf.Tensor, units: tf.Tensor
+    ) -> tuple[Any, tf.Tensor, tf.Tensor, tf.Tensor]:
+        row_weights = tf.gather(all_weights, rows) * present
+        return gather(rows, width, seed), tf.gather(all_targets, rows), row_weights, units
 
-    planned = tf.data.Dataset.from_generator(plan, output_signature=(_ROWS, _WIDTH, _SEED))
-    return planned.map(examples).prefetch(2)
+    signature = (_ROWS, _PRESENT, _WIDTH, _SEED, _UNITS)
+    return tf.data.Dataset.from_generator(plan, output_signature=signature).map(examples).prefetch(2)
 
 
 def inference_dataset(gather: Gather, lengths: np.ndarray, *, batch_size: int) -> tuple[tf.data.Dataset, list[Batch]]:

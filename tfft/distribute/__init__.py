@@ -1,1 +1,1 @@
-"""Where and how the training step runs."""
+"""Where and how the training step runs, and how much memory it takes."""

@@ -1,13 +1,32 @@
-"""Where and how the training step runs, decided once and said with its reason."""
+"""Where and how the training step runs, decided once and said with its reasons."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import os
-import sys
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
+import keras
 import tensorflow as tf
+
+from tfft.distribute.precision import choose_precision
+from tfft.distribute.strategy import Placement, gpu_details, place
+
+
+@dataclasses.dataclass(frozen=True)
+class Reasons:
+    """Why a plan is what it is, in words.
+
+    Attributes:
+        strategy: Why these devices.
+        precision: Why this dtype policy.
+        jit_compile: Why XLA is on or off.
+    """
+
+    strategy: str
+    precision: str
+    jit_compile: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,28 +34,70 @@ class ExecutionPlan:
     """How the hot path runs.
 
     Attributes:
-        device: Name of the device, for instance "CPU (2 cores)".
-        jit_compile: Whether XLA compiles the training step.
-        reason: Why XLA is on or off.
+        device: What this process computes on, for instance "CPU (2 threads)".
+        strategy_name: one_device, mirrored, multi_worker or tpu.
+        strategy: The strategy; None on one device, where a scope would only cost (Keras drops XLA in any scope).
+        num_replicas: Copies of the model that train together, in all processes.
+        num_workers: Processes that train together.
+        worker: Number of this process; 0 is the chief, which alone writes.
+        precision: Keras dtype policy.
+        jit_compile: Whether XLA compiles forward and backward pass of each replica.
+        reasons: Why.
     """
 
     device: str
+    strategy_name: str
+    strategy: tf.distribute.Strategy | None
+    num_replicas: int
+    num_workers: int
+    worker: int
+    precision: str
     jit_compile: bool
-    reason: str
+    reasons: Reasons
 
-    def lines(self) -> list[str]:
-        """Returns the plan as lines for the log."""
-        repeatable = "yes" if self.deterministic else "not promised with XLA; jit_compile=False promises it"
-        return [
-            f"device: {self.device}",
-            f"XLA: {'on' if self.jit_compile else 'off'} ({self.reason})",
-            f"same seed, same weights to the bit: {repeatable}",
-        ]
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes what all processes share."""
+        return self.worker == 0
+
+    @property
+    def local_replicas(self) -> int:
+        """The replicas of this process."""
+        return self.num_replicas // self.num_workers
 
     @property
     def deterministic(self) -> bool:
         """Whether TensorFlow's deterministic kernels are used: Keras refuses XLA with them."""
         return not self.jit_compile
+
+    def lines(self) -> list[str]:
+        """Returns the plan as three lines for the log: where, in which precision, whether compiled."""
+        replicas = "1 replica" if self.num_replicas == 1 else f"{self.num_replicas} replicas"
+        workers = "" if self.num_workers == 1 else f" on {self.num_workers} workers, of which this is {self.worker}"
+        repeatable = "yes" if self.deterministic else "not promised with XLA; jit_compile=False promises it"
+        return [
+            f"device: {self.device}, {self.strategy_name}, {replicas}{workers} ({self.reasons.strategy})",
+            f"precision: {self.precision} ({self.reasons.precision})",
+            f"XLA: {'on' if self.jit_compile else 'off'} ({self.reasons.jit_compile}); "
+            f"same seed, same weights to the bit: {repeatable}",
+        ]
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """Returns the context in which variables are made; does nothing on one device."""
+        return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
+
+    @contextlib.contextmanager
+    def policy(self) -> Iterator[None]:
+        """Makes layers that are built inside compute in this precision.
+
+        A layer whose config names a dtype, as those of presets do, keeps that one: pass it `dtype=plan.precision`.
+        """
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.precision)
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(before)
 
     def apply(self) -> None:
         """Switches TensorFlow's deterministic kernels on or off, for the whole process."""
@@ -50,29 +111,49 @@ class ExecutionPlan:
             framework_config.disable_op_determinism()
 
 
-def resolve(jit_compile: Literal["auto"] | bool) -> ExecutionPlan:
+def resolve(
+    jit_compile: Literal["auto"] | bool = "auto",
+    *,
+    strategy: str | tf.distribute.Strategy = "auto",
+    precision: str = "auto",
+) -> ExecutionPlan:
     """Decides the plan for this machine.
 
+    A strategy for several machines has to be made before any other use of TensorFlow in the process, so call this
+    first.
+
     Args:
-        jit_compile: Whether XLA compiles the training step; "auto" decides by device.
+        jit_compile: Whether XLA compiles forward and backward pass; "auto" decides by device.
+        strategy: Name of a strategy, "auto", or a `tf.distribute.Strategy`.
+        precision: A Keras dtype policy, or "auto".
 
     Returns:
         The plan.
+
+    Raises:
+        ConfigError: When what is asked for is unknown or cannot be had here.
     """
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        details = tf.config.experimental.get_device_details(gpus[0])
-        device = f"GPU ({details.get('device_name', gpus[0].name)})"
-        if len(gpus) > 1:
-            device += f"; {len(gpus) - 1} more are not used"
-    else:
-        device = f"CPU ({tf.config.threading.get_intra_op_parallelism_threads() or _cores()} threads)"
-    if jit_compile != "auto":
-        return ExecutionPlan(device, jit_compile, f"jit_compile={jit_compile} was asked for")
-    if gpus:
-        return ExecutionPlan(device, True, "one GPU, and few batch widths to compile")
-    return ExecutionPlan(device, False, "on a CPU it gains nothing, and compiles every batch width anew")
+    placement = place(strategy)
+    capabilities = [details.get("compute_capability") for details in gpu_details()] if placement.kind == "GPU" else []
+    policy, policy_reason = choose_precision(precision, placement.kind, capabilities)
+    compiled, compile_reason = _choose_xla(jit_compile, placement)
+    return ExecutionPlan(
+        device=placement.device,
+        strategy_name=placement.name,
+        strategy=placement.strategy,
+        num_replicas=placement.num_replicas,
+        num_workers=placement.num_workers,
+        worker=placement.worker,
+        precision=policy,
+        jit_compile=compiled,
+        reasons=Reasons(placement.reason, policy_reason, compile_reason),
+    )
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+def _choose_xla(asked: Literal["auto"] | bool, placement: Placement) -> tuple[bool, str]:
+    if asked != "auto":
+        return asked, f"jit_compile={asked} was asked for"
+    if placement.kind == "CPU":
+        return False, "on a CPU it gains nothing, and compiles every batch width anew"
+    where = "on each replica" if placement.num_replicas > 1 else f"one {placement.kind}"
+    return True, f"{where}, and few batch widths to compile"

@@ -1,16 +1,16 @@
-"""Keras callbacks: progress, exact validation figures, and a stop when the loss is not finite."""
+"""Keras callbacks: progress, a line after each epoch, and the best weights."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from tfft.console import Console
-from tfft.core.errors import TrainingError
-from tfft.metrics.base import Metrics
+
+#: Figures in the line after an epoch.
+MOST_FIGURES = 4
 
 
 class ShowProgress(keras.callbacks.Callback):
@@ -37,28 +37,27 @@ class ShowProgress(keras.callbacks.Callback):
         self._advance = self._bar.__enter__()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Advances the bar, and stops a run that has gone astray.
-
-        Args:
-            batch: Number of the step in its epoch.
-            logs: Running figures of the epoch.
-
-        Raises:
-            TrainingError: When the loss is not finite.
-        """
-        loss = float(logs["loss"])
-        if not math.isfinite(loss):
-            self._close()
-            step = int(self.model.optimizer.iterations)
-            raise TrainingError(
-                f"The training loss became {loss} at step {step}. Lower learning_rate, raise warmup_fraction or set "
-                "a smaller clip_norm. Nothing has been written."
-            )
+        """Advances the bar."""
         if self._advance is not None:
-            self._advance(1, note=f"loss {loss:.4f}")
+            self._advance(1, note=f"loss {logs['loss']:.4f}")
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Closes what a stop within an epoch left open."""
+        self._close()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Closes the bar: validation has one of its own."""
+        self._close()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Closes the bar."""
+        """Closes the bar and says the figures."""
+        self._close()
+        if logs is not None:
+            figures = ", ".join(f"{name} {value:.4f}" for name, value in list(logs.items())[:MOST_FIGURES])
+            self._console.say(f"epoch {epoch + 1}: {figures}")
+
+    def close(self) -> None:
+        """Closes the bar when training ends in an error."""
         self._close()
 
     def _close(self) -> None:
@@ -67,24 +66,36 @@ class ShowProgress(keras.callbacks.Callback):
             bar.__exit__(None, None, None)
 
 
-class Validate(keras.callbacks.Callback):
-    """Computes the validation figures over the whole split after each epoch and adds them to the logs."""
+class KeepBest(keras.callbacks.Callback):
+    """Keeps the weights of the epoch with the best figure, and stops when there has been none for too long."""
 
-    def __init__(self, evaluate: Callable[[], Metrics], console: Console) -> None:
+    def __init__(self, monitor: str, patience: int | None) -> None:
         """Creates the callback.
 
         Args:
-            evaluate: Computes the figures of the model as it is.
-            console: Where they are said.
+            monitor: Figure to watch; a loss is best when low, anything else when high.
+            patience: Epochs without a better figure after which training stops; None for never.
         """
         super().__init__()
-        self._evaluate = evaluate
-        self._console = console
+        self.monitor = monitor
+        self._patience = patience
+        self._sign = -1.0 if monitor.endswith("loss") else 1.0
+        self._best: float | None = None
+        self._best_epoch = 0
+        self._waited = 0
+        self._weights: list[Any] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Adds `val_` figures, so that history, early stopping and other callbacks see them."""
-        figures = {f"val_{name}": value for name, value in self._evaluate().scalars().items()}
-        if logs is not None:
-            logs.update(figures)
-        shown = ", ".join(f"{name} {figures[name]:.4f}" for name in list(figures)[:3])
-        self._console.say(f"epoch {epoch + 1}: loss {logs['loss']:.4f}, {shown}")
+        """Compares the epoch with the best so far."""
+        value = float(logs[self.monitor])
+        self._waited += 1
+        if self._best is None or self._sign * value > self._sign * self._best:
+            self._best, self._best_epoch, self._waited = value, epoch, 0
+            self._weights = self.model.get_weights()
+        if self._patience is not None and self._waited >= self._patience:
+            self.model.stop_training = True
+
+    def restore(self) -> int:
+        """Gives the model the best weights, and returns the number of their epoch, from 1."""
+        self.model.set_weights(self._weights)
+        return self._best_epoch + 1

@@ -1,39 +1,54 @@
-"""The training loop: Keras' own `fit`, fed with batches whose order is fixed by the seed."""
+"""The training loop: one for every strategy, in which Keras callbacks, metrics and history work as in `fit`."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
-from tfft.config import FitConfig
 from tfft.console import Console
-from tfft.core.errors import ConfigError
-from tfft.data.order import EpochOrder
-from tfft.data.pipeline import TrainingGather, training_dataset
-from tfft.distribute.plan import ExecutionPlan
-from tfft.metrics.base import Metrics
-from tfft.training.callbacks import ShowProgress, Validate
-from tfft.training.optimizer import build_optimizer
+from tfft.training.callbacks import KeepBest
+from tfft.training.checkpoint import CheckpointStore, CheckpointTimer
+from tfft.training.feeding import TrainingData
+from tfft.training.run_state import Position, RunState
+from tfft.training.state import prepare_callbacks, restore_callbacks
+from tfft.training.step import TrainStep
+
+#: Says that a step went astray: number of the step, its rows, the batch, its loss and the norm of its gradient.
+Diverged = Callable[[Position, np.ndarray, Any, float, float], Exception]
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingData:
-    """The training split as the loop takes it.
+class Checkpoints:
+    """Where checkpoints go, and when.
 
     Attributes:
-        gather: Makes the model's inputs from row positions.
-        targets: One target a row.
-        weights: Weight of each row in the loss, float32 of shape `(rows,)`.
-        order: Decides the batches of each epoch.
+        store: The folder; None for a process that writes nothing.
+        timer: Tells when one is due.
+        resumed: Arrays and plain data of the checkpoint to go on from; None to start anew.
+        identity: What decides the result of the run; kept in each checkpoint.
     """
 
-    gather: TrainingGather
-    targets: np.ndarray
-    weights: np.ndarray
-    order: EpochOrder
+    store: CheckpointStore | None
+    timer: CheckpointTimer
+    resumed: tuple[dict[str, np.ndarray], dict[str, Any]] | None
+    identity: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def after(self, step: int, snapshot: Callable[[], tuple[dict[str, np.ndarray], dict[str, Any]]]) -> None:
+        """Saves a checkpoint when one is due.
+
+        Args:
+            step: Steps taken.
+            snapshot: Gives arrays and plain data.
+        """
+        if self.timer.due(step) and self.store is not None:
+            arrays, document = snapshot()
+            self.store.save(step, arrays, {**document, "identity": self.identity})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,60 +66,138 @@ class TrainingResult:
     steps: int
 
 
-def train(
-    model: keras.Model,
-    data: TrainingData,
-    *,
-    loss: keras.losses.Loss,
-    validate: Callable[[], Metrics] | None,
-    config: FitConfig,
-    plan: ExecutionPlan,
-    console: Console,
-) -> TrainingResult:
-    """Trains a model whose trainable set is final.
+class Loop:
+    """Runs the epochs.
 
-    Args:
-        model: The model to train; compiled here.
-        data: The training split.
-        loss: The training loss.
-        validate: Computes validation figures of the model as it is; None without a validation split.
-        config: The run's options.
-        plan: Where and how the step runs.
-        console: Where progress is shown.
-
-    Returns:
-        History, best epoch and number of steps. With validation, the model has the weights of the best epoch.
-
-    Raises:
-        ConfigError: When XLA was asked for and the model does not support it.
-        TrainingError: When the loss is not finite.
+    The order of events is that of `keras.Model.fit`. Validation and `on_epoch_end` see the averaged weights when there
+    is an average, so that whatever a callback keeps is what was validated.
     """
-    steps = data.order.steps_per_epoch
-    optimizer = build_optimizer(config, steps * config.epochs, model.trainable_variables)
-    model.compile(optimizer=optimizer, loss=loss, jit_compile=plan.jit_compile)
-    if model.jit_compile != plan.jit_compile:  # Keras only warns
-        raise ConfigError("Keras switched XLA off: a layer of this model does not support it. Use jit_compile=False.")
-    dataset = training_dataset(data.gather, data.targets, data.weights, data.order, epochs=config.epochs)
-    callbacks: list[keras.callbacks.Callback] = [ShowProgress(console, config.epochs, steps)]
-    stopping = None
-    if validate is not None:
-        stopping = keras.callbacks.EarlyStopping(
-            monitor=config.monitor,
-            mode="min" if config.monitor == "val_loss" else "max",
-            patience=config.patience or config.epochs,
-            restore_best_weights=True,
+
+    def __init__(
+        self,
+        model: keras.Model,
+        step: TrainStep,
+        data: TrainingData,
+        *,
+        epochs: int,
+        callbacks: Sequence[keras.callbacks.Callback],
+        keep_best: KeepBest | None,
+        average: Any,
+        validate: Callable[[], dict[str, float]] | None,
+        checkpoints: Checkpoints,
+        diverged: Diverged,
+        console: Console,
+    ) -> None:
+        """Puts the parts together.
+
+        Args:
+            model: The model, compiled, so that callbacks find its optimizer.
+            step: Takes one step.
+            data: The training split.
+            epochs: Passes over it.
+            callbacks: Called in this order.
+            keep_best: The one among them that keeps the best weights.
+            average: Average of the weights, if any.
+            validate: Computes figures of the model as it is, under names that begin with `val_`.
+            checkpoints: Where checkpoints go.
+            diverged: Makes the error of a step whose loss or gradient is not finite.
+            console: Where decisions are said.
+        """
+        self._model = model
+        self._step = step
+        self._data = data
+        self._epochs = epochs
+        self._keep_best = keep_best
+        self._average = average
+        self._validate = validate
+        self._checkpoints = checkpoints
+        self._diverged = diverged
+        self._console = console
+        self._steps = data.order.steps_per_epoch
+        self._callbacks = keras.callbacks.CallbackList(
+            list(callbacks), add_history=True, model=model, epochs=epochs, steps=self._steps, verbose=0
         )
-        callbacks += [Validate(validate, console), stopping]
-    else:
-        console.say("no validation split: the weights of the last epoch are kept")
-    fitted = model.fit(
-        dataset, epochs=config.epochs, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0
-    )
-    history = {name: [float(value) for value in values] for name, values in fitted.history.items()}
-    epochs_run = len(history["loss"])
-    best_epoch = epochs_run
-    if stopping is not None:
-        best_epoch = stopping.best_epoch + 1
-        early = f"stopped after epoch {epochs_run}; " if epochs_run < config.epochs else ""
-        console.say(f"{early}kept the weights of epoch {best_epoch}, the best by {config.monitor}")
-    return TrainingResult(history, best_epoch, int(optimizer.iterations))
+        self._state = RunState(model, step, self._callbacks.callbacks, average)
+        # Loss scaling skips steps whose gradient overflows, so those are no sign of divergence.
+        self._overflow_is_skipped = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+
+    def run(self) -> TrainingResult:
+        """Runs all epochs that are left.
+
+        Returns:
+            History, best epoch and number of steps. With validation, the model has the weights of the best epoch.
+        """
+        resumed = self._checkpoints.resumed
+        self._model.stop_training = False
+        if resumed is not None:
+            prepare_callbacks(self._callbacks.callbacks, resumed[1]["callbacks"])
+        self._callbacks.on_train_begin()
+        position = Position() if resumed is None else self._state.restore(*resumed)
+        batches = iter(self._data.batches(self._epochs, position.epoch, position.batch))
+        logs: dict[str, float] = {}
+        # A run that was stopped within an epoch still validates what it has.
+        while position.epoch < self._epochs and (position.batch or not self._model.stop_training):
+            position, logs = self._epoch(batches, position)
+        self._callbacks.on_train_end(logs)
+        return self._finish(position)
+
+    def _epoch(self, batches: Iterator[Any], position: Position) -> tuple[Position, dict[str, float]]:
+        epoch, resumed = position.epoch, self._checkpoints.resumed
+        if position.batch == 0:
+            self._step.reset_metrics()
+        self._callbacks.on_epoch_begin(epoch)
+        if resumed is not None and not self._state.callbacks_restored:
+            restore_callbacks(self._callbacks.callbacks, resumed[0], resumed[1]["callbacks"], self._console)
+            self._state.callbacks_restored = True
+        while position.batch < self._steps and not self._model.stop_training:
+            position = self._one_step(next(batches), position)
+        logs = self._figures(position)
+        with self._averaged():
+            if self._validate is not None:
+                self._callbacks.on_test_begin()
+                validated = self._validate()
+                self._callbacks.on_test_end(validated)
+                logs.update(validated)
+            self._callbacks.on_epoch_end(epoch, logs)
+        return Position(epoch + 1, 0, position.step), logs
+
+    def _one_step(self, batch: Any, position: Position) -> Position:
+        self._callbacks.on_train_batch_begin(position.batch)
+        loss, norm = self._step(batch, position.step)
+        if not math.isfinite(loss) or not (math.isfinite(norm) or self._overflow_is_skipped):
+            planned, _ = next(iter(self._data.order.batches(position.epoch, position.batch)))
+            raise self._diverged(position, planned.rows, batch, loss, norm)
+        units = float(batch[-1])
+        after = dataclasses.replace(
+            position,
+            batch=position.batch + 1,
+            step=position.step + 1,
+            loss_sum=position.loss_sum + loss * units,
+            units=position.units + units,
+        )
+        if self._average is not None:
+            self._average.update(after.step)
+        self._callbacks.on_train_batch_end(position.batch, self._figures(after))
+        self._checkpoints.after(after.step, lambda: self._state.snapshot(after))
+        return after
+
+    def _figures(self, position: Position) -> dict[str, float]:
+        """Returns the figures of the epoch so far: Keras' running means."""
+        return {"loss": position.loss_sum / max(position.units, 1.0), **self._step.metric_results()}
+
+    def _averaged(self) -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext() if self._average is None else self._average.swapped()
+
+    def _finish(self, position: Position) -> TrainingResult:
+        history = {name: [float(value) for value in values] for name, values in self._model.history.history.items()}
+        epochs_run = len(history["loss"])
+        best_epoch = epochs_run
+        if self._keep_best is not None:
+            best_epoch = self._keep_best.restore()
+            early = f"stopped after epoch {epochs_run}; " if epochs_run < self._epochs else ""
+            self._console.say(f"{early}kept the weights of epoch {best_epoch}, the best by {self._keep_best.monitor}")
+        else:
+            self._console.say("no validation split: the weights of the last epoch are kept")
+            if self._average is not None:
+                self._average.finish()
+        return TrainingResult(history, best_epoch, position.step)

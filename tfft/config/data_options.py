@@ -1,0 +1,76 @@
+"""Options of the data: sources, columns, checks, splits, batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from tfft.config.option import Fraction, Name, option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which data, and what becomes of it before training."""
+
+    data: Name | None = option(
+        None, "Training data: a file, a pattern, a folder, tfds:name. In-memory data is described here, not stored."
+    )
+    task: Name | None = option(None, "What to learn, for instance text_classification. Required.")
+    preset: Name | None = option(
+        None,
+        "Pretrained backbone: a KerasHub preset or handle, a directory, an earlier run, or a name that tfft knows.",
+    )
+    output_dir: Name | None = option(None, "Run directory to create. None keeps the model in memory only.")
+    overwrite: bool = option(False, "Replace output_dir when it exists; the old one stays until the new one is whole.")
+
+    text_column: Name = option("text", "Column that holds the text.")
+    label_column: Name = option("label", "Column that holds the label.")
+    encoding: Name = option("utf-8", "Character encoding of text files.")
+    quality: dict[str, Literal["report", "drop", "fail", "off"]] | None = option(
+        None, "Policy of single data checks, by name. None: leakage and undecodable bytes fail, the rest is reported."
+    )
+    mask_personal_data: bool = option(
+        False,
+        "Replace e-mail addresses, phone, card and account numbers and IP addresses by placeholders when reading.",
+    )
+
+    validation_data: Name | None = option(None, "Validation split as data of its own, instead of a fraction.")
+    test_data: Name | None = option(None, "Test split as data of its own, instead of a fraction.")
+    synthetic_data: Name | None = option(None, "More training rows, for instance made ones; never in another split.")
+    validation_fraction: Fraction = option(0.1, "Share of the rows for validation.")
+    test_fraction: Fraction = option(0.1, "Share of the rows for the test split.")
+    split: Literal["auto", "stratified", "random", "grouped", "time", "hash", "predefined"] = option(
+        "auto",
+        "How rows are split. auto: by the group, time or split column if one is named, by hash when streamed, else "
+        "stratified by label.",
+    )
+    group_column: Name | None = option(None, "Column whose values are never in two splits, such as an author.")
+    time_column: Name | None = option(None, "Column of times: the latest rows are the test split.")
+    split_column: Name | None = option(None, "Column that says train, validation or test.")
+    streaming: Literal["auto"] | bool = option(
+        "auto", "Keep rows and tokens on disk instead of in memory. auto: when the files exceed 1 GiB."
+    )
+    cache_dir: Name | None = option(None, "Where streamed rows are kept during a run. None: the temporary directory.")
+
+    sequence_length: Annotated[int, Field(ge=3)] | None = option(
+        None, "Longest row in tokens; longer ones are truncated and counted. None: what the backbone takes, or 512."
+    )
+    num_buckets: Annotated[int, Field(ge=1, le=64)] = option(
+        8, "Most widths (tokens) that bucketed batches are padded to."
+    )
+    batching: Literal["auto", "bucketed", "sorted", "shuffled"] = option(
+        "auto",
+        "How rows become batches. bucketed: of at most num_buckets widths; sorted: by length inside shuffled "
+        "megabatches, as wide as the longest row; shuffled: at random. auto: bucketed with XLA, else sorted.",
+    )
+    packing: bool = option(
+        False, "Put several short rows into one, each seeing only itself: the same batches with less padding."
+    )
+    resample: Literal["none", "oversample", "undersample"] = option(
+        "none", "Balance the classes in each epoch: repeat rows of rare ones, or leave out rows of frequent ones."
+    )
+    augment: dict[str, Annotated[float, Field(gt=0.0, le=1.0)] | dict[str, Any]] | None = option(
+        None, "Augmentations of training rows, in order: name to probability, or to the augmentation's options."
+    )

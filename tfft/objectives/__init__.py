@@ -1,0 +1,1 @@
+"""What the training step minimises, beyond the task's plain loss; one file each."""

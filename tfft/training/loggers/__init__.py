@@ -1,0 +1,1 @@
+"""Where figures are logged while a model trains, one file each."""

@@ -1,0 +1,195 @@
+"""One optimizer step: gradients in micro-batches, summed over replicas, then the same update on each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfft.data.sharing import Sharing
+from tfft.distribute.plan import ExecutionPlan
+from tfft.objectives.base import Objective
+from tfft.training.forward_backward import ForwardBackward, Place, Rows, Sums, Values, in_micro_batches
+from tfft.training.gradient_rules import GradientRules
+
+
+class TrainStep:
+    """Computes and applies one step.
+
+    One device: XLA compiles the whole step. Several replicas: it compiles forward and backward pass of each, since
+    TensorFlow cannot compile a collective or an update of mirrored variables; sum and update run outside.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        loss: keras.losses.Loss,
+        objective: Objective,
+        optimizer: keras.optimizers.Optimizer,
+        rules: GradientRules,
+        plan: ExecutionPlan,
+        sharing: Sharing,
+        seed: int,
+        metrics: Sequence[keras.metrics.Metric] = (),
+    ) -> None:
+        """Prepares the step; nothing is traced before the first batch.
+
+        Args:
+            model: The model, its trainable set final.
+            loss: The task's loss.
+            objective: What is minimised.
+            optimizer: Built for the model's trainable variables.
+            rules: What is done to gradients before the update.
+            plan: Where and how the step runs.
+            sharing: How batches are dealt.
+            seed: Seed of the run.
+            metrics: Metrics of the training rows.
+        """
+        self._compute = ForwardBackward(model, loss=loss, objective=objective, seed=seed, metrics=metrics)
+        self._optimizer = optimizer
+        self._rules = rules
+        self._plan = plan
+        self._sharing = sharing
+        self._names = list(model.input) if isinstance(model.input, dict) else None
+        self._traced: Callable[..., Any] | None = None
+        #: Values of the metrics' variables: kept here, since a mirrored variable cannot be read between steps.
+        self.metric_values: list[list[tf.Tensor]] = []
+        self.reset_metrics()
+
+    def __call__(self, batch: tuple[Any, tf.Tensor, tf.Tensor, tf.Tensor], step: int) -> tuple[float, float]:
+        """Takes one step.
+
+        Args:
+            batch: Inputs, targets, weights and units, as `training_dataset` gives them.
+            step: Number of the step, from 0.
+
+        Returns:
+            The loss of the global batch, and the norm of its gradient before clipping.
+        """
+        inputs, targets, weights, units = batch
+        if self._names is not None:
+            inputs = {name: inputs[name] for name in self._names}
+        rows = (inputs, targets, weights)
+        if self._traced is None:
+            self._traced = self._trace(rows)
+        figures, self.metric_values = self._traced(
+            self._spread(rows), units, tf.constant(step, tf.int64), self.metric_values
+        )
+        loss, norm = figures.numpy().tolist()
+        return loss, norm
+
+    def reset_metrics(self) -> None:
+        """Begins an epoch: metrics count from nothing."""
+        for metric in self._compute.metrics:
+            metric.reset_state()
+        self.metric_values = [
+            [tf.convert_to_tensor(variable.value) for variable in metric.variables] for metric in self._compute.metrics
+        ]
+
+    def metric_results(self) -> dict[str, float]:
+        """Returns the figures of the epoch so far."""
+        results = {}
+        for metric, values in zip(self._compute.metrics, self.metric_values, strict=True):
+            found = metric.stateless_result(values)
+            named = found if isinstance(found, dict) else {metric.name: found}
+            results.update({name: float(value) for name, value in named.items()})
+        return results
+
+    def _spread(self, rows: Any) -> Any:
+        """Gives each replica of this process its rows."""
+        strategy = self._plan.strategy
+        if strategy is None:
+            return rows
+        first, count = self._sharing.first, self._sharing.local
+        share = int(rows[2].shape[0]) // count
+
+        def own(context: Any) -> Any:
+            place = context.replica_id_in_sync_group - first
+            return tf.nest.map_structure(lambda tensor: tensor[place * share : (place + 1) * share], rows)
+
+        return strategy.experimental_distribute_values_from_function(own)
+
+    def _trace(self, rows: Any) -> Callable[..., Any]:
+        strategy = self._plan.strategy
+        if strategy is None:
+            # One trace for every number of rows and width.
+            specs = (
+                *(tf.nest.map_structure(_open_spec, rows), tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int64)),
+                tf.nest.map_structure(tf.TensorSpec.from_tensor, self.metric_values),
+            )
+            whole = tf.function(self._replica_step, jit_compile=self._plan.jit_compile, autograph=False)
+            concrete: Callable[..., Any] = whole.get_concrete_function(*specs)
+            return concrete
+
+        def everywhere(*parts: Any) -> Any:
+            # What `_replica_step` returns is summed over replicas already.
+            return tf.nest.map_structure(
+                lambda value: strategy.experimental_local_results(value)[0],
+                strategy.run(self._replica_step, args=parts),
+            )
+
+        traced: Callable[..., Any] = tf.function(everywhere, autograph=False, reduce_retracing=True)
+        return traced
+
+    def _replica_step(
+        self, rows: Rows, units: tf.Tensor, step: tf.Tensor, metrics: list[list[tf.Tensor]]
+    ) -> tuple[tf.Tensor, list[list[tf.Tensor]]]:
+        compute = self._compute
+        context = tf.distribute.get_replica_context()
+        replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
+        sums = self._sums(compute.read(metrics), rows, Place(step, replica * self._sharing.micro_batches, units))
+        if self._plan.num_replicas > 1:
+            # The state of a metric is a sum over rows, so what each replica added can be added up.
+            added = [
+                [new - old for new, old in zip(*both, strict=True)] for both in zip(sums.metrics, metrics, strict=True)
+            ]
+            loss, gradients, added = context.all_reduce(tf.distribute.ReduceOp.SUM, (sums.loss, sums.gradients, added))
+            totals = [
+                [old + more for old, more in zip(*both, strict=True)] for both in zip(metrics, added, strict=True)
+            ]
+            sums = sums._replace(loss=loss, gradients=gradients, metrics=totals)
+        norm = self._update(sums.gradients, step)
+        compute.write(sums)
+        return tf.stack([sums.loss, norm]), sums.metrics
+
+    def _sums(self, values: Values, rows: Rows, place: Place) -> Sums:
+        micro_rows = self._sharing.micro_rows
+
+        def pure(values: Values, rows: Rows, place: Place, loss_scale: tf.Tensor | None) -> Sums:
+            if micro_rows is None:
+                return self._compute(values, rows, place, loss_scale)
+            return in_micro_batches(
+                lambda now, part, here: self._compute(now, part, here, loss_scale), values, rows, place, micro_rows
+            )
+
+        if self._plan.strategy is not None and self._plan.jit_compile:
+            pure = tf.function(pure, jit_compile=True, autograph=False)
+        # Read outside: compiled code may touch no variable of another device.
+        return Sums(*pure(values, rows, place, self._loss_scale()))
+
+    def _loss_scale(self) -> tf.Tensor | None:
+        scaling = isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer)
+        return self._optimizer.scale_loss(tf.ones([])) if scaling else None
+
+    def _update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
+        """Applies the rules to the gradients as they would be without loss scaling, and updates the variables."""
+        optimizer, variables = self._optimizer, self._compute.trainable
+        scale = self._loss_scale()
+        if scale is None:
+            gradients, norm = self._rules(gradients, variables, step)
+        else:  # a power of two: dividing by it and multiplying again changes no bit
+            gradients, norm = self._rules([gradient / scale for gradient in gradients], variables, step)
+            gradients = [gradient * scale for gradient in gradients]
+        with optimizer.reduced_gradients():
+            optimizer.apply(gradients, variables)
+        return norm
+
+
+def _open_spec(tensor: tf.Tensor) -> tf.TensorSpec:
+    """Returns what a batch looks like when its rows and its width may be any."""
+    open_axes = 2
+    shape = [None] * min(tensor.shape.rank, open_axes) + list(tensor.shape[open_axes:])
+    return tf.TensorSpec(shape, tensor.dtype)
