@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 #: Public name to the module that defines it.
 _PUBLIC = {
     "cross_validate": "tfft.api",
+    "find_learning_rate": "tfft.api",
     "fit": "tfft.api",
     "inspect": "tfft.api",
     "load": "tfft.api",

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError, DataError
-from tfft.core.files import check_target
+from tfft.launching import Launch, is_finished, prepare_tensorflow
 from tfft.tasks.base import tasks
 
 if TYPE_CHECKING:
-    from tfft.augment.base import Augmentation
-    from tfft.distribute.plan import ExecutionPlan
     from tfft.evaluation.cross_validation import CrossValidation
     from tfft.finetuned import FineTunedModel
     from tfft.inspection import Inspection
-    from tfft.splitting import Sources, SplitData
+    from tfft.splitting import Sources
+    from tfft.training.learning_rate_finder import LearningRateCurve
 
 
 #: Options that take data of their own, and what `Sources` calls them.
@@ -68,10 +64,10 @@ def fit(data: Any = None, *, config: FitConfig | None = None, quiet: bool = Fals
     """
     settings, sources = _settings(data, config, options)
     console = Console(quiet=quiet)
-    finished = _finished(settings, console)
-    if finished is not None:
-        return finished
-    run = _Run(settings, options, console)
+    if is_finished(settings):
+        console.say(f"resume: {settings.output_dir} is finished; loading it")
+        return load(str(settings.output_dir), quiet=quiet)
+    run = Launch(settings, options, console)
 
     from tfft.splitting import split_data
 
@@ -116,7 +112,7 @@ def cross_validate(
     if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:  # noqa: PLR2004
         raise ConfigError(f"folds should be an integer of at least 2; received {folds!r}.")
     console = Console(quiet=quiet)
-    run = _Run(settings, options, console)
+    run = Launch(settings, options, console)
 
     from tfft.splitting import fold_data
 
@@ -129,6 +125,52 @@ def cross_validate(
     from tfft.evaluation.cross_validation import CrossValidation
 
     return CrossValidation(reports)
+
+
+def find_learning_rate(
+    data: Any = None,
+    *,
+    lowest: float = 1e-7,
+    highest: float = 1.0,
+    steps: int = 100,
+    plot: str | os.PathLike[str] | None = None,
+    config: FitConfig | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> LearningRateCurve:
+    """Suggests a learning rate: trains a few steps at rising rates, until the loss diverges (Smith 2017).
+
+    Args:
+        data: Anything that `tfft.fit` takes.
+        lowest: First learning rate.
+        highest: Last learning rate.
+        steps: Steps from one to the other.
+        plot: PNG file to draw the curve into.
+        config: All options as an object; `options` replace single fields of it.
+        quiet: Say nothing and show no progress.
+        **options: The fields of `tfft.FitConfig`, as for `fit`.
+
+    Returns:
+        The curve with its suggestions; `str()` of it is for people.
+
+    Raises:
+        ConfigError: When an option is wrong.
+        DataError: When the data cannot be used.
+
+    Example:
+        >>> print(tfft.find_learning_rate("reviews.csv", task="text_classification", plot="rates.png"))
+    """
+    settings, sources = _settings(data, config, options)
+    console = Console(quiet=quiet)
+    run = Launch(settings, options, console)
+
+    from tfft.splitting import split_data
+
+    splits = split_data(settings, sources, console)
+    curve = run.range_test(splits, lowest=lowest, highest=highest, steps=steps)
+    if plot is not None:
+        curve.plot(Path(plot))
+    return curve
 
 
 def inspect(
@@ -167,79 +209,8 @@ def inspect(
     if quality is False or (found.notes and not quality):
         return found
     if settings.preset is not None:
-        _prepare_tensorflow()
+        prepare_tensorflow()
     return dataclasses.replace(found, quality=check_source(settings, sources, console))
-
-
-class _Run:
-    """What a run needs besides its data: checked before the data is read as far as that needs no TensorFlow."""
-
-    def __init__(self, settings: FitConfig, options: Mapping[str, Any], console: Console) -> None:
-        self._settings = settings
-        self._console = console
-        self._strategy = options.get("strategy", settings.strategy)
-        self._callbacks = list(options.get("callbacks", ()))
-        self._metrics = list(options.get("metrics", ()))
-        self._plan: ExecutionPlan | None = None
-        if not isinstance(self._strategy, str) or self._strategy == "multi_worker" or "TF_CONFIG" in os.environ:
-            _ = self.plan  # several machines have to be connected before TensorFlow does anything else
-        if settings.optimizer != FitConfig.optimizer or settings.optimizer_options:
-            _prepare_tensorflow()
-
-            from tfft.training.optimizer import check_optimizer
-
-            check_optimizer(settings.optimizer, settings.optimizer_options)
-        self._augmentations = _augmentations(settings, options)
-
-    @property
-    def plan(self) -> ExecutionPlan:
-        """Where and how the run is computed; decided once."""
-        if self._plan is None:
-            _choose_backend()
-            with _without_early_log():
-                from tfft.distribute.plan import resolve
-
-            settings = self._settings
-            self._plan = resolve(settings.jit_compile, strategy=self._strategy, precision=settings.precision)
-        return self._plan
-
-    def fit(self, splits: SplitData) -> FineTunedModel:
-        """Trains on data that is split."""
-        plan = self.plan
-        _prepare_tensorflow()
-
-        from tfft.fitting import run_fit
-        from tfft.training.train import Extras
-
-        extras = Extras(self._callbacks, self._metrics)
-        return run_fit(self._settings, splits, plan, self._console, augmentations=self._augmentations, extras=extras)
-
-
-def _finished(settings: FitConfig, console: Console) -> FineTunedModel | None:
-    """Checks that the run directory can be written; returns the run when it is there and to be resumed."""
-    if settings.output_dir is None:
-        return None
-    target = Path(settings.output_dir)
-    if settings.resume and (target / "run.json").is_file():
-        console.say(f"resume: {target} is finished; loading it")
-        return load(target, quiet=True)
-    check_target(target, overwrite=settings.overwrite)
-
-    from tfft.training.checkpoint_folder import check_no_leftovers
-
-    check_no_leftovers(settings)
-    return None
-
-
-def _augmentations(settings: FitConfig, options: Mapping[str, Any]) -> Sequence[Augmentation]:
-    """Makes the augmentations that were asked for, before any data is read."""
-    if not options.get("augment", settings.augment):
-        return ()
-    _prepare_tensorflow()
-
-    from tfft.augment.compose import parse
-
-    return parse(options.get("augment", settings.augment))
 
 
 def _settings(data: Any, config: FitConfig | None, options: Mapping[str, Any]) -> tuple[FitConfig, Sources]:
@@ -308,51 +279,11 @@ def load(directory: str | os.PathLike[str], *, quiet: bool = False) -> FineTuned
     from tfft.runs.run_directory import read_manifest
 
     read_manifest(Path(directory))
-    _prepare_tensorflow()
+    prepare_tensorflow()
 
     from tfft.finetuned import load_run
 
     return load_run(Path(directory), Console(quiet=quiet))
-
-
-def _prepare_tensorflow() -> None:
-    """Imports TensorFlow and makes Keras run on it.
-
-    Raises:
-        ConfigError: When Keras runs on another backend already.
-    """
-    _choose_backend()
-    with _without_early_log():
-        importlib.import_module("tfft.backbones.keras_hub")
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise ConfigError(
-            f"Keras runs on the {keras.backend.backend()!r} backend; tfft needs TensorFlow. "
-            "Set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
-        )
-
-
-def _choose_backend() -> None:
-    if "keras" not in sys.modules:
-        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
-
-@contextlib.contextmanager
-def _without_early_log() -> Iterator[None]:
-    """Hides what TensorFlow prints before it has read TF_CPP_MIN_LOG_LEVEL, when that asks for silence."""
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3" or "tensorflow" in sys.modules:
-        yield
-        return
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _with_options(function: Any) -> None:
@@ -366,5 +297,5 @@ def _with_options(function: Any) -> None:
     function.__signature__ = signature(function).replace(parameters=[*own, *shown])
 
 
-for _function in (fit, cross_validate, inspect):
+for _function in (fit, cross_validate, find_learning_rate, inspect):
     _with_options(_function)

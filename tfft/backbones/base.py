@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from tfft.layers.fast_wordpiece import FastTokenizer, WordPiece, fast_tokenizer
+from tfft.layers.inference_mode import InferenceMode
 from tfft.layers.text_encoder import TextEncoder
 
 #: Used when neither the user nor the backbone says how long a row may be.
@@ -110,4 +111,4 @@ class TextBackbone:
     def features(self, inputs: dict[str, Any], *, frozen: bool) -> Any:
         """Applies the backbone: float of shape `(batch, sequence_length, hidden_dim)`; without dropout when frozen."""
         taken = {name: inputs[name] for name in self.trunk.input}
-        return self.trunk(taken, training=False) if frozen else self.trunk(taken)
+        return InferenceMode(self.trunk)(taken) if frozen else self.trunk(taken)

@@ -9,6 +9,7 @@ from keras import ops
 
 from tfft.backbones.base import TextBackbone
 from tfft.core.errors import ConfigError
+from tfft.layers.inference_mode import InferenceMode
 from tfft.layers.segment_pooling import SEGMENT_POOLING
 
 #: Layers that treat every token alone, by the names of their classes in Keras and KerasHub.
@@ -42,19 +43,6 @@ class RestartingPositions(keras.layers.Layer):
         """Takes from each token's place the place of the first token of its example."""
         first = ops.argmax(ops.cast(mask, "int32"), axis=-1)  # the first of several maxima
         return ops.arange(ops.shape(mask)[1], dtype="int32") - ops.cast(first, "int32")
-
-
-@keras.saving.register_keras_serializable(package="tfft")
-class InferenceMode(keras.layers.Wrapper):
-    """A model without dropout, whatever is built around it.
-
-    `model(inputs, training=False)` does not do that in a functional model: when the outer model is called with
-    `training=True`, Keras hands that down over the value given when the graph was made.
-    """
-
-    def call(self, inputs: Any) -> Any:
-        """Applies the model as for inference."""
-        return self.layer(inputs, training=False)
 
 
 def packed_inputs_of(backbone: TextBackbone, width: int | None = None) -> dict[str, Any]:

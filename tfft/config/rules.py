@@ -154,6 +154,11 @@ def _training_rules(config: FitConfig) -> list[Rule]:
             f"packing makes padding small by itself; leave batching={config.batching!r} out.",
         ),
         (
+            {"packing", "micro_batch_size"},
+            lambda: config.packing and config.micro_batch_size is not None,
+            "packing and micro_batch_size cut a batch in two ways; choose one.",
+        ),
+        (
             {"packing", "augment"},
             lambda: config.packing and bool(config.augment),
             "packing needs the lengths of rows beforehand, which augment changes; choose one.",

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfft.augment.compose import Augmenter
 from tfft.data.bucketing import Batch, inference_batches
 from tfft.data.order import EpochOrder
+from tfft.data.packing import PackedGather
 from tfft.data.row_store import StoredTexts
 from tfft.data.sharing import Sharing
 from tfft.data.token_cache import TokenCache
@@ -124,6 +125,37 @@ def training_dataset(
 
     signature = (_ROWS, _PRESENT, _WIDTH, _SEED, _UNITS)
     return tf.data.Dataset.from_generator(plan, output_signature=signature).map(examples).prefetch(2)
+
+
+def packed_dataset(
+    gather: PackedGather, order: EpochOrder, *, epochs: int, start: tuple[int, int] = (0, 0), sharing: Sharing
+) -> tf.data.Dataset:
+    """Returns all batches of all epochs, packed.
+
+    Args:
+        gather: Packs the rows of a batch, whose number is a multiple of the replicas.
+        order: Decides the batches of each epoch.
+        epochs: Number of epochs.
+        start: Epoch and batch to begin with, both from 0.
+        sharing: How packed rows are dealt to replicas.
+
+    Returns:
+        A dataset of `(inputs, targets, weights, units)`, as `training_dataset` gives it.
+    """
+
+    def plan() -> Iterable[np.ndarray]:
+        for epoch in range(start[0], epochs):
+            for batch, _ in order.batches(epoch, start[1] if epoch == start[0] else 0):
+                yield batch.rows
+
+    def examples(rows: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor, tf.Tensor]:
+        inputs, targets, weights = gather(rows)
+        share = tf.shape(weights)[0] // sharing.replicas
+        mine = slice(sharing.first * share, (sharing.first + sharing.local) * share)
+        inputs, targets, weights = tf.nest.map_structure(lambda tensor: tensor[mine], (inputs, targets, weights))
+        return inputs, targets, weights, tf.cast(tf.size(rows), tf.float32)
+
+    return tf.data.Dataset.from_generator(plan, output_signature=_ROWS).map(examples).prefetch(2)
 
 
 def inference_dataset(gather: Gather, lengths: np.ndarray, *, batch_size: int) -> tuple[tf.data.Dataset, list[Batch]]:

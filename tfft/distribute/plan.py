@@ -10,7 +10,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from tfft.distribute.precision import choose_precision
+from tfft.distribute.precision import DeviceKind, choose_precision
 from tfft.distribute.strategy import Placement, gpu_details, place
 
 
@@ -43,6 +43,7 @@ class ExecutionPlan:
         precision: Keras dtype policy.
         jit_compile: Whether XLA compiles forward and backward pass of each replica.
         reasons: Why.
+        kind: Kind of device that computes: CPU, GPU or TPU.
     """
 
     device: str
@@ -54,6 +55,7 @@ class ExecutionPlan:
     precision: str
     jit_compile: bool
     reasons: Reasons
+    kind: DeviceKind = "CPU"
 
     @property
     def is_chief(self) -> bool:
@@ -147,6 +149,7 @@ def resolve(
         precision=policy,
         jit_compile=compiled,
         reasons=Reasons(placement.reason, policy_reason, compile_reason),
+        kind=placement.kind,
     )
 
 

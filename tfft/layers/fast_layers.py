@@ -1,4 +1,4 @@
-"""The same layers in less time and memory on a CPU: attention, GELU and dropout with gradients of their own.
+"""The same layers in less time and memory on a CPU: attention, GELU, normalisation, dropout with own gradients.
 
 TensorFlow keeps most intermediate results of these for the backward pass, and goes over each again there. Here the
 backward passes are written down, so that few and small tensors are kept. Variables, names, configs and saved files stay
@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 #: What can be replaced.
-PARTS = ("attention", "gelu", "dropout")
+PARTS = ("attention", "gelu", "normalization", "dropout")
 
 #: Dropout decides each number by 16 random bits, a quarter of the word that the generator gives.
 _BITS = 16
@@ -26,8 +26,7 @@ _TANH_CUBIC = 0.044715
 #: Largest difference between an activation and the formula it is taken for; the two GELUs differ by 5e-4.
 _SAME_ACTIVATION = 1e-5
 _ATTENTION_RANK = 4
-_MASKED = {"float16": -3e4}
-_MASKED_ELSE = -1e9
+_MASKED = -1e9
 
 
 def speed_up(layers: Iterable[Any], *, parts: Collection[str] = PARTS) -> list[Any]:
@@ -39,13 +38,14 @@ def speed_up(layers: Iterable[Any], *, parts: Collection[str] = PARTS) -> list[A
     - `MultiHeadAttention`, between its projections: the row sums in the gradient of the softmax are taken over the
       head's size instead of the sequence (Dao et al. 2022, FlashAttention, appendix B.2), and masking takes one pass.
     - `Dense` with a GELU (Hendrycks & Gimpel 2016), exact or with tanh: of the activation only its input is kept.
+    - `LayerNormalization` over the last axis (Ba et al. 2016): of it the normalised values are kept.
     - `Dropout`: half the random numbers, and one byte kept for each.
 
     Gradients of gradients are not supported.
 
     Args:
         layers: Built layers or models; the layers inside them are meant too.
-        parts: Which of the three to replace.
+        parts: Which of `PARTS` to replace.
 
     Returns:
         The layers whose computation was replaced; all others are as they were.
@@ -54,13 +54,13 @@ def speed_up(layers: Iterable[Any], *, parts: Collection[str] = PARTS) -> list[A
     for outer in layers:
         for layer in _all_layers(outer):
             part = _part(layer)
-            if part not in parts or _is_replaced(layer):
+            if part is None or part not in parts or _is_replaced(layer):
                 continue
             # An attribute of the object hides the method of its class.
             if part == "attention":
                 layer._compute_attention = _Replacement(_attention(layer))
             else:
-                layer.call = _Replacement(_dense_gelu(layer) if part == "gelu" else _dropout(layer))
+                layer.call = _Replacement(_CALLS[part](layer))
             changed.append(layer)
     return changed
 
@@ -106,8 +106,15 @@ def _part(layer: Any) -> str | None:
     if kind is keras.layers.Dense:
         return "gelu" if _gelu_twin(layer.activation) is not None else None
     if kind is keras.layers.Dropout:
-        return "dropout" if layer.rate > 0 and layer.noise_shape is None else None
+        return "dropout" if 0 < layer.rate < 1 and layer.noise_shape is None else None
+    if kind is keras.layers.LayerNormalization:
+        return "normalization" if _plain_normalization(layer) else None
     return None
+
+
+def _plain_normalization(layer: Any) -> bool:
+    plain = layer.center and layer.scale and not getattr(layer, "rms_scaling", False)
+    return bool(layer.built and plain and layer.axis in (-1, [-1]))
 
 
 def _attention(layer: Any) -> Callable[..., Any]:
@@ -126,20 +133,22 @@ def _attention(layer: Any) -> Callable[..., Any]:
             options = {"use_causal_mask": True} if use_causal_mask else {}
             return original(query, key, value, attention_mask, training, return_attention_scores, **options)
         query, key, value = (tf.transpose(item, [0, 2, 1, 3]) for item in (query, key, value))
-        query *= tf.cast(layer._inverse_sqrt_key_dim, query.dtype)
-        bias, factor = None, tf.ones([], query.dtype)
+        scale, bias, factor = tf.cast(layer._inverse_sqrt_key_dim, query.dtype), None, tf.ones([], query.dtype)
         if attention_mask is not None:
             mask = tf.cast(attention_mask, tf.bool)
             while len(mask.shape) < _ATTENTION_RANK:
                 mask = tf.expand_dims(mask, -3)
-            bias = tf.where(mask, 0.0, tf.cast(_MASKED.get(query.dtype.name, _MASKED_ELSE), query.dtype))
-            if layer._dropout > 0.0:  # then Keras gives zeros for a query that sees no key, and a mean otherwise
-                factor *= tf.cast(tf.reduce_any(mask, axis=-1, keepdims=True), query.dtype)
+            bias = tf.where(mask, 0.0, _MASKED)
+            seen = tf.cast(tf.reduce_any(mask, axis=-1, keepdims=True), query.dtype)
+            scale *= seen  # a query that sees no key gets no gradient
+            if layer._dropout > 0.0:  # it gives zeros then, where Keras without dropout gives a mean
+                factor *= seen
+        query *= scale
         keep = None
         if training and layer._dropout > 0.0:
             shape = tf.stack([*tf.unstack(tf.shape(query)[:3]), tf.shape(key)[2]])
-            keep, scale = _keep(shape, layer._dropout, layer._dropout_layer.seed_generator)
-            factor *= tf.cast(scale, query.dtype)
+            keep, kept = _keep(shape, layer._dropout, layer._dropout_layer.seed_generator)
+            factor *= tf.cast(kept, query.dtype)
         return tf.transpose(_attend(query, key, value, bias, keep, factor), [0, 2, 1, 3]), None
 
     return compute
@@ -163,8 +172,8 @@ def _attend(
 
     @tf.custom_gradient
     def run(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> Any:
-        scores = tf.matmul(query, key, transpose_b=True)
-        shares = tf.nn.softmax(scores if bias is None else scores + bias)
+        scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)
+        shares = tf.cast(tf.nn.softmax(scores if bias is None else scores + bias), query.dtype)
         outputs = tf.matmul(dropped(shares), value) * factor
 
         def backward(gradient: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -180,6 +189,40 @@ def _attend(
         return outputs, backward
 
     return run(query, key, value)
+
+
+def _normalization(layer: Any) -> Callable[..., Any]:
+    def call(inputs: Any) -> Any:
+        # In float32 at least, as Keras does.
+        wide = tf.cast(inputs, keras.backend.result_type(inputs.dtype.name, "float32"))
+        gamma, beta = (tf.cast(tf.convert_to_tensor(item), wide.dtype) for item in (layer.gamma, layer.beta))
+        return tf.cast(_normalize(wide, gamma, beta, layer.epsilon), inputs.dtype)
+
+    return call
+
+
+def _normalize(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """Computes `gamma * (x - mean) / sqrt(variance + epsilon) + beta` over the last axis."""
+
+    @tf.custom_gradient
+    def run(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Any:
+        centred = inputs - tf.reduce_mean(inputs, axis=-1, keepdims=True)
+        inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True) + epsilon)
+        normal = centred * inverse
+
+        def backward(gradient: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            scaled, of_gamma = gradient * gamma, gradient * normal
+            along = tf.reduce_mean(of_gamma * gamma, axis=-1, keepdims=True)
+            of_inputs = inverse * (scaled - tf.reduce_mean(scaled, axis=-1, keepdims=True) - normal * along)
+            return (
+                of_inputs,
+                tf.raw_ops.BiasAddGrad(out_backprop=of_gamma),
+                tf.raw_ops.BiasAddGrad(out_backprop=gradient),
+            )
+
+        return tf.nn.bias_add(normal * gamma, beta), backward
+
+    return run(inputs, gamma, beta)
 
 
 def _dropout(layer: Any) -> Callable[..., Any]:
@@ -238,9 +281,10 @@ def _gelu_twin(activation: Any) -> Callable[[tf.Tensor], tf.Tensor] | None:
     """Returns the fast form of an activation that is a GELU by its name and by its values."""
     if "gelu" not in getattr(activation, "__name__", ""):
         return None
+    twins: list[Callable[[tf.Tensor], tf.Tensor]] = [_tanh_gelu, _erf_gelu]
     points = tf.constant(np.linspace(-6.0, 6.0, 49), tf.float32)
     wanted = np.asarray(activation(points))
-    for twin in (_tanh_gelu, _erf_gelu):
+    for twin in twins:
         if np.abs(wanted - np.asarray(twin(points))).max() < _SAME_ACTIVATION:
             return twin
     return None
@@ -279,3 +323,10 @@ def _erf_gelu(inputs: tf.Tensor) -> Any:
         return gradient * (share() + inputs * density)
 
     return outputs, backward
+
+
+_CALLS: dict[str, Callable[[Any], Callable[..., Any]]] = {
+    "gelu": _dense_gelu,
+    "normalization": _normalization,
+    "dropout": _dropout,
+}

@@ -93,9 +93,12 @@ class TextClassification:
         return weights
 
     def loss(self, config: FitConfig) -> keras.losses.Loss:
-        """Returns cross-entropy on logits, smoothed as configured."""
+        """Returns cross-entropy on logits, or the focal loss, smoothed as configured."""
         from tfft.losses.crossentropy import SmoothedCrossentropy
+        from tfft.losses.focal import FocalCrossentropy
 
+        if config.focal_gamma is not None:
+            return FocalCrossentropy(config.focal_gamma, config.label_smoothing)
         return SmoothedCrossentropy(config.label_smoothing)
 
     def metrics(self, outputs: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> ClassificationMetrics:

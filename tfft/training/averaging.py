@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.config import FitConfig
-from tfft.core.errors import ArtifactError, ConfigError, name_list
+from tfft.core.errors import ArtifactError, ConfigError, TrainingError, name_list
 
 #: Names of the statistics that normalisation layers gather while training.
 _STATISTICS = ("moving_mean", "moving_variance")
@@ -88,7 +88,10 @@ class WeightAverage:
 
         Raises:
             ConfigError: When the mean of weights would need statistics that belong to it (batch normalisation).
+            TrainingError: Inside the scope of a strategy, where the average would be copied to all replicas.
         """
+        if tf.distribute.has_strategy():
+            raise TrainingError("A WeightAverage is created inside strategy.scope(); create it outside.")
         statistics = _moving_statistics(model)
         if statistics and isinstance(rule, StochasticAverage):
             raise ConfigError(

@@ -13,7 +13,8 @@ from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.data.bucketing import choose_widths
 from tfft.data.order import Batching, EpochOrder
-from tfft.data.pipeline import TrainingGather, training_dataset
+from tfft.data.packing import PackedGather
+from tfft.data.pipeline import TrainingGather, packed_dataset, training_dataset
 from tfft.data.sharing import Sharing
 from tfft.distribute.plan import ExecutionPlan
 
@@ -30,7 +31,8 @@ class TrainingData:
         targets: One target a row.
         weights: Weight of each row in the loss, float32 of shape `(rows,)`.
         order: Decides the batches of each epoch.
-        sharing: How batches are dealt to replicas and micro-batches; None for one replica that gets all.
+        sharing: How batches are dealt to replicas and micro-batches.
+        packed: Makes packed batches instead, targets and weights included.
     """
 
     gather: TrainingGather
@@ -38,6 +40,7 @@ class TrainingData:
     weights: np.ndarray
     order: EpochOrder
     sharing: Sharing
+    packed: PackedGather | None = None
 
     def batches(self, epochs: int, epoch: int = 0, batch: int = 0) -> tf.data.Dataset:
         """Returns all batches to the end of the last epoch.
@@ -50,6 +53,8 @@ class TrainingData:
         Returns:
             A dataset of inputs, targets, weights and units.
         """
+        if self.packed is not None:
+            return packed_dataset(self.packed, self.order, epochs=epochs, start=(epoch, batch), sharing=self.sharing)
         return training_dataset(
             self.gather,
             self.targets,

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from tfft.console import Console
+from tfft.training.averaging import WeightAverage
 from tfft.training.callbacks import KeepBest
 from tfft.training.checkpoint import CheckpointStore, CheckpointTimer
 from tfft.training.feeding import TrainingData
@@ -82,7 +83,7 @@ class Loop:
         epochs: int,
         callbacks: Sequence[keras.callbacks.Callback],
         keep_best: KeepBest | None,
-        average: Any,
+        average: WeightAverage | None,
         validate: Callable[[], dict[str, float]] | None,
         checkpoints: Checkpoints,
         diverged: Diverged,
@@ -199,5 +200,5 @@ class Loop:
         else:
             self._console.say("no validation split: the weights of the last epoch are kept")
             if self._average is not None:
-                self._average.finish()
+                self._average.apply()
         return TrainingResult(history, best_epoch, position.step)

@@ -235,6 +235,7 @@ def build_optimizer(
     variables: Sequence[Any],
     groups: Groups | None = None,
     precision: str = "float32",
+    schedule: keras.optimizers.schedules.LearningRateSchedule | None = None,
 ) -> Any:
     """Returns the optimizer of a run, built for its variables.
 
@@ -246,6 +247,7 @@ def build_optimizer(
         variables: The trainable variables.
         groups: Rates of single variables; None when all follow the schedule.
         precision: Keras dtype policy of the run; "mixed_float16" adds loss scaling.
+        schedule: Learning rates in place of those that the options say.
 
     Returns:
         A `keras.optimizers.Optimizer` with `reduced_gradients()`, whose slots exist already, so that the first step is
@@ -258,7 +260,7 @@ def build_optimizer(
     check_optimizer(config.optimizer, config.optimizer_options)
     _check_dtypes(variables)
     warmup = round(config.warmup_fraction * total_steps)
-    schedule = WarmupDecay(config.peak_learning_rate, total_steps, warmup, config.schedule)
+    rate = schedule or WarmupDecay(config.peak_learning_rate, total_steps, warmup, config.schedule)
     key = _key(config.optimizer)
     defaults = _defaults(key)
     options: dict[str, Any] = dict(config.optimizer_options or {})
@@ -267,7 +269,7 @@ def build_optimizer(
         options.setdefault("adam_weight_decay", config.weight_decay)
     rates = None if groups is None or groups.plain else [(rate.factor, rate.first_step) for rate in groups.rates]
     try:
-        optimizer = OPTIMIZERS[key](schedule, weight_decay=config.weight_decay, rates=rates, **options)
+        optimizer = OPTIMIZERS[key](rate, weight_decay=config.weight_decay, rates=rates, **options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Keras refuses optimizer={config.optimizer!r} with {options}: {error}") from error
     if precision == "mixed_float16":

@@ -73,10 +73,13 @@ class Groups:
         return max((rate.first_step for rate in self.rates), default=0)
 
     def multipliers(self, step: Any) -> list[Any]:
-        """Returns what the schedule's rate is multiplied by at a step, for each variable: 0 while it is frozen.
+        """Returns what the schedule's rate is multiplied by at a step.
 
         Args:
             step: Optimizer steps taken so far, a number or a scalar tensor.
+
+        Returns:
+            One factor for each variable, 0 while it is frozen.
         """
         return [
             rate.factor * tf.cast(step >= tf.cast(rate.first_step, step.dtype), tf.float32)

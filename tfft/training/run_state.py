@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.core.errors import ArtifactError
+from tfft.training.averaging import WeightAverage
 from tfft.training.state import callbacks_state
 from tfft.training.step import TrainStep
 
@@ -46,7 +47,7 @@ class RunState:
         model: keras.Model,
         step: TrainStep,
         callbacks: Sequence[keras.callbacks.Callback],
-        average: Any,
+        average: WeightAverage | None,
     ) -> None:
         """Takes note of what has a state.
 

@@ -15,6 +15,7 @@ from tfft.core.errors import ConfigError, TrainingError
 from tfft.distribute.plan import ExecutionPlan
 from tfft.metrics.base import Metrics
 from tfft.objectives.base import Objective, TaskLoss, objectives
+from tfft.training.averaging import weight_average
 from tfft.training.callbacks import KeepBest, ShowProgress
 from tfft.training.feeding import TrainingData
 from tfft.training.gradient_rules import GradientRules
@@ -80,27 +81,10 @@ def train(
     with plan.scope():
         optimizer = build_optimizer(config, steps * config.epochs, model.trainable_variables, groups, plan.precision)
         model.compile(optimizer=optimizer, loss=loss, metrics=list(extras.metrics), jit_compile=plan.jit_compile)
-        average = None
+        average = weight_average(model, config, steps)
     if plan.strategy is None and model.jit_compile != plan.jit_compile:  # Keras only warns
         raise ConfigError("Keras switched XLA off: a layer of this model does not support it. Use jit_compile=False.")
-    step = TrainStep(
-        model,
-        loss=loss,
-        objective=_objective(config),
-        optimizer=optimizer,
-        rules=GradientRules(
-            seed=config.seed,
-            l2=config.l2,
-            noise=config.gradient_noise,
-            clip_value=config.clip_value,
-            clip_norm=config.clip_norm,
-            groups=groups,
-        ),
-        plan=plan,
-        sharing=data.sharing,
-        seed=config.seed,
-        metrics=extras.metrics,
-    )
+    step = make_step(model, data, loss=loss, config=config, plan=plan, groups=groups, metrics=extras.metrics)
     keep_best = KeepBest(config.monitor, config.patience) if validate is not None else None
     progress = ShowProgress(console, config.epochs, steps)
     own: list[Any] = [progress, *([] if keep_best is None else [keep_best])]
@@ -128,6 +112,51 @@ def train(
         ) from error
     finally:
         progress.close()
+
+
+def make_step(
+    model: keras.Model,
+    data: TrainingData,
+    *,
+    loss: keras.losses.Loss,
+    config: FitConfig,
+    plan: ExecutionPlan,
+    groups: Groups | None,
+    metrics: Sequence[keras.metrics.Metric] = (),
+) -> TrainStep:
+    """Makes the step of a run from a compiled model.
+
+    Args:
+        model: The model, compiled with the optimizer of the run.
+        data: The training split.
+        loss: The training loss.
+        config: The run's options.
+        plan: Where and how the step runs.
+        groups: Learning rates of single variables; None when all follow the schedule.
+        metrics: Metrics of the training rows.
+
+    Returns:
+        The step.
+    """
+    rules = GradientRules(
+        seed=config.seed,
+        l2=config.l2,
+        noise=config.gradient_noise,
+        clip_value=config.clip_value,
+        clip_norm=config.clip_norm,
+        groups=groups,
+    )
+    return TrainStep(
+        model,
+        loss=loss,
+        objective=_objective(config),
+        optimizer=model.optimizer,
+        rules=rules,
+        plan=plan,
+        sharing=data.sharing,
+        seed=config.seed,
+        metrics=metrics,
+    )
 
 
 def _objective(config: FitConfig) -> Objective:

@@ -108,20 +108,20 @@ class RunLogger(keras.callbacks.Callback, abc.ABC):
         return {"step": self._step, "epoch": self._epoch, "position": self._resumed}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from a checkpoint; to be called after `on_train_begin`."""
-        self._step, self._epoch, self._resumed = state["step"], state["epoch"], state["position"]
+        """Goes on from a checkpoint; to be called after `on_train_begin`, before the first step."""
+        self._step, self._resumed = state["step"], state["position"]
+        self._epoch = max(self._epoch, state["epoch"])  # the next one may have begun
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Begins anew."""
         self._step, self._epoch, self._resumed, self._clock = 0, 0, None, None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Opens the log, so that what is wrong with it shows before the first step."""
+        """Notes the epoch; a resumed run may get its state after this, so the log is not opened yet."""
         self._epoch = epoch
-        self._ensure_open()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Notes the learning rate before the step, which moves on to the next one."""
+        """Opens the log before the first step; notes the learning rate, which the step moves on."""
         self._ensure_open()
         if self._clock is None:
             self._clock = time.perf_counter(), self._step

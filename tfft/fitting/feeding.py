@@ -1,0 +1,147 @@
+"""What the training loop is fed with: rows as they are, augmented, or packed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfft.augment.compose import Augmenter
+from tfft.backbones.base import TextBackbone
+from tfft.backbones.packed import build_packed
+from tfft.config import FitConfig
+from tfft.console import Console
+from tfft.data.order import EpochOrder
+from tfft.data.packing import Packer, choose_packer, packed_gather
+from tfft.data.pipeline import TrainingGather, augmented_gather
+from tfft.data.splits import TRAIN
+from tfft.data.token_cache import TokenCache
+from tfft.distribute.plan import ExecutionPlan
+from tfft.fitting.encoded import Encoded
+from tfft.layers.text_encoder import TextEncoder
+from tfft.splitting import SplitData
+from tfft.training.build import BuiltModel
+from tfft.training.feeding import TrainingData, epoch_order, say_sharing, sharing_of
+from tfft.training.parameter_groups import Groups, parameter_groups
+
+
+def training_data(
+    split: Encoded,
+    cache: TokenCache,
+    encoder: TextEncoder,
+    augmenter: Augmenter | None,
+    data: SplitData,
+    config: FitConfig,
+    plan: ExecutionPlan,
+    console: Console,
+) -> TrainingData:
+    """Makes batches of the training split.
+
+    Args:
+        split: The training split as the model takes it.
+        cache: Its tokens.
+        encoder: Encodes augmented texts.
+        augmenter: The augmentations, if any.
+        data: The splits.
+        config: The run's options.
+        plan: Where the step runs.
+        console: Where decisions are said.
+
+    Returns:
+        The training data.
+    """
+    order = epoch_order(split.lengths, split.targets, config, plan, console, cached=split.cached)
+    sharing = sharing_of(config, plan)
+    say_sharing(sharing, config, console)
+
+    def as_they_are(rows: tf.Tensor, width: tf.Tensor, seed: tf.Tensor) -> Any:
+        del seed
+        return split.gather(rows, width)
+
+    gather: TrainingGather = as_they_are
+    if augmenter is not None:
+        gather = augmented_gather(data.examples[TRAIN].texts, cache, encoder, augmenter, order.widths)
+    return TrainingData(gather, split.targets, data.weights, order, sharing)
+
+
+def pack_training(
+    training: TrainingData,
+    cache: TokenCache,
+    encoder: TextEncoder,
+    built: BuiltModel,
+    backbone: TextBackbone,
+    config: FitConfig,
+    plan: ExecutionPlan,
+    console: Console,
+) -> tuple[keras.Model, TrainingData]:
+    """Packs the training batches, and builds the model's twin that takes them.
+
+    Args:
+        training: The batches as they are.
+        cache: Tokens of the rows.
+        encoder: Its padding id fills rows.
+        built: The model.
+        backbone: Its backbone.
+        config: The run's options.
+        plan: Where the step runs.
+        console: Where what packing saves is said.
+
+    Returns:
+        The twin, which shares all variables, and the packed batches.
+    """
+    packer = choose_packer(training.order, multiple=plan.num_replicas)
+    with plan.scope(), plan.policy():
+        twin = build_packed(backbone, built.head, pooling=config.pooling, slots=packer.slots, frozen=False)
+    gather = packed_gather(cache, packer, encoder.pad_id, training.targets, training.weights)
+    _say_packing(training.order, packer, console)
+    return twin, dataclasses.replace(training, packed=gather)
+
+
+def _say_packing(order: EpochOrder, packer: Packer, console: Console) -> None:
+    if packer.slots == 1:
+        console.say("packing: no two rows fit into one as long as the longest, so it has no effect")
+        return
+    sizes = ", ".join(map(str, packer.row_sizes))
+    console.say(
+        f"packing: rows of {packer.width} tokens with up to {packer.slots} examples each; a batch of "
+        f"{order.batch_size} examples takes {sizes} rows"
+    )
+
+
+def rate_groups(
+    backbone: TextBackbone, model: keras.Model, training: TrainingData, config: FitConfig, console: Console
+) -> Groups | None:
+    """Gives each variable its learning rate, and says the groups when there are several.
+
+    Args:
+        backbone: Knows how deep a variable is.
+        model: The model that is trained.
+        training: Tells the steps of an epoch.
+        config: The run's options.
+        console: Where the groups are said.
+
+    Returns:
+        The groups; None when every variable follows the schedule.
+    """
+    top = len(backbone.blocks) + 1
+
+    def depth(variable: Any) -> int:
+        found = backbone.depth(variable)
+        return top if found is None else found
+
+    steps = training.order.steps_per_epoch
+    groups = parameter_groups(model.trainable_variables, depth, len(backbone.blocks), config, steps)
+    if groups.plain:
+        return None
+    for row in groups.table():
+        start = f", from step {row.first_step + 1:,} on" if row.first_step else ""
+        console.say(
+            f"{row.group}: {row.parameters:,} parameters in {row.variables} variables, peak learning rate "
+            f"{row.rate:.3g}{start}"
+        )
+    never = groups.last_start() - config.epochs * steps
+    if never >= 0:
+        console.say("unfreeze_epochs: the run ends before the lowest layers are unfrozen")
+    return groups

@@ -1,0 +1,187 @@
+"""Everything that a training run needs, made from options and splits: model, batches, learning rates."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfft.augment.base import Augmentation
+from tfft.augment.compose import Augmenter
+from tfft.augmenting import text_augmenter
+from tfft.backbones.base import TextBackbone
+from tfft.backbones.keras_hub import load_text_backbone, masked_language_model
+from tfft.backbones.packaged import DEFAULT_TEXT_PRESET
+from tfft.config import FitConfig
+from tfft.console import Console
+from tfft.core.errors import ConfigError, TrainingError, row_list
+from tfft.data.splits import TRAIN
+from tfft.distribute.plan import ExecutionPlan
+from tfft.finetuned import load_run
+from tfft.fitting.encoded import Encoded, model_inputs, tokenize
+from tfft.fitting.feeding import pack_training, rate_groups, training_data
+from tfft.layers.recompute import recompute
+from tfft.layers.text_encoder import TextEncoder
+from tfft.splitting import SplitData
+from tfft.tasks.base import tasks
+from tfft.training.build import BuiltModel, build_model, check_trainable
+from tfft.training.diverged import write_diverged
+from tfft.training.feeding import TrainingData
+from tfft.training.loop import Diverged
+from tfft.training.parameter_groups import Groups
+from tfft.training.run_state import Position
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to train.
+
+    Attributes:
+        backbone: The backbone.
+        encoder: From texts to tokens.
+        data: The splits, without rows that were dropped for their length.
+        built: The whole model.
+        judged: The model that figures are computed with: the whole one, or its head on cached features.
+        trained: The model that is trained: `judged`, or its twin for packed rows.
+        splits: What `judged` takes, by split.
+        training: The batches.
+        groups: Learning rates of single variables.
+        augmenter: The augmentations, if any.
+    """
+
+    backbone: TextBackbone
+    encoder: TextEncoder
+    data: SplitData
+    built: BuiltModel
+    judged: keras.Model
+    trained: keras.Model
+    splits: Mapping[str, Encoded]
+    training: TrainingData
+    groups: Groups | None
+    augmenter: Augmenter | None
+
+    def sparing_memory(self, config: FitConfig) -> contextlib.AbstractContextManager[Any]:
+        """Returns the context in which the backbone's blocks are recomputed, when that is asked for."""
+        return recompute(self.backbone.blocks) if config.gradient_checkpointing else contextlib.nullcontext()
+
+
+def prepare(
+    config: FitConfig,
+    data: SplitData,
+    plan: ExecutionPlan,
+    console: Console,
+    augmentations: Sequence[Augmentation] = (),
+) -> Prepared:
+    """Loads the backbone, tokenizes the splits and builds the model.
+
+    Args:
+        config: The run's options.
+        data: The splits.
+        plan: Where and how the training step runs.
+        console: Where progress and decisions are said.
+        augmentations: Augmentations of training rows, in order.
+
+    Returns:
+        The run, ready to train.
+    """
+    for line in plan.lines():
+        console.say(line)
+    # Initialisation draws from these; data order, dropout and augmentations have seeds of their own.
+    keras.utils.set_random_seed(config.seed)
+    plan.apply()
+    if config.preset is None:
+        console.say(f"preset: {DEFAULT_TEXT_PRESET} (none was named)")
+    with plan.scope():
+        backbone = load_text_backbone(config.preset, plan.precision)
+    if backbone.fast_tokenizer.reason is not None:
+        console.say(f"tokenizing with KerasHub's own layer: {backbone.fast_tokenizer.reason}")
+    encoder, caches, data = tokenize(config, backbone, data, console)
+    augmenter = text_augmenter(
+        augmentations,
+        config,
+        backbone,
+        encoder,
+        data.examples[TRAIN],
+        console,
+        load_translator=lambda path: _translator(path, console),
+        masked_lm=masked_language_model(config.preset),
+    )
+    with plan.scope(), plan.policy():
+        built = _build(config, backbone, data, console)
+    judged, splits = model_inputs(built, encoder, caches, data, config, console)
+    training = training_data(splits[TRAIN], caches[TRAIN], encoder, augmenter, data, config, plan, console)
+    trained = judged
+    if config.packing:
+        trained, training = pack_training(training, caches[TRAIN], encoder, built, backbone, config, plan, console)
+    groups = rate_groups(backbone, trained, training, config, console)
+    return Prepared(backbone, encoder, data, built, judged, trained, splits, training, groups, augmenter)
+
+
+def diverged_step(data: SplitData, config: FitConfig, model: keras.Model) -> Diverged:
+    """Returns what makes the error of a step that went astray, and keeps its batch.
+
+    Args:
+        data: The splits.
+        config: The run's options.
+        model: The model that is trained.
+
+    Returns:
+        From position, rows, batch, loss and gradient norm to the error.
+    """
+    examples = data.examples[TRAIN]
+
+    def error(position: Position, rows: np.ndarray, batch: Any, loss: float, norm: float) -> Exception:
+        numbers = [int(examples.rows[row]) for row in rows]
+        if config.output_dir is None:
+            return TrainingError(
+                f"The training loss became {loss}, the norm of the gradient {norm}, at step {position.step + 1} "
+                f"({row_list(numbers)}). Lower learning_rate, raise warmup_fraction or set a smaller clip_norm. With "
+                "output_dir the batch would have been kept."
+            )
+        inputs = batch[0] if isinstance(batch[0], dict) else {"features": batch[0]}
+        target = Path(config.output_dir)
+        return TrainingError(
+            write_diverged(
+                target.with_name(f"{target.name}.diverged"),
+                step=position.step + 1,
+                epoch=position.epoch + 1,
+                rows=numbers,
+                texts=[examples.texts[int(row)] for row in rows],
+                targets=data.targets[TRAIN][rows],
+                inputs={name: np.asarray(value) for name, value in inputs.items()},
+                loss=loss,
+                norm=norm,
+                learning_rate=float(model.optimizer.learning_rate),
+            )
+        )
+
+    return error
+
+
+def _translator(path: str, console: Console) -> Callable[[list[str]], list[str]]:
+    """Loads a run whose predictions are texts."""
+    model = load_run(Path(path), console)
+
+    def translate(texts: list[str]) -> list[str]:
+        predictions = model.predict(texts)
+        if not all(isinstance(prediction, str) for prediction in predictions):
+            raise ConfigError(f"{path} is a run of {model.config.task}, which gives no texts; name a translation run.")
+        return predictions
+
+    return translate
+
+
+def _build(config: FitConfig, backbone: TextBackbone, data: SplitData, console: Console) -> BuiltModel:
+    built = build_model(backbone, tasks.get(str(config.task)).head, config, len(data.labels))
+    trained = check_trainable(built, config)
+    total = sum(int(variable.value.shape.num_elements()) for variable in built.model.variables)
+    console.say(
+        f"training {trained:,} of {total:,} parameters (freeze={config.freeze}), "
+        f"peak learning rate {config.peak_learning_rate:g}"
+    )
+    return built

@@ -1,0 +1,150 @@
+"""What comes between arguments and a run: TensorFlow is started, devices are chosen, what is wrong is said early."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfft.config import FitConfig
+from tfft.console import Console
+from tfft.core.errors import ConfigError
+from tfft.core.files import check_target
+
+if TYPE_CHECKING:
+    from tfft.augment.base import Augmentation
+    from tfft.distribute.plan import ExecutionPlan
+    from tfft.finetuned import FineTunedModel
+    from tfft.splitting import SplitData
+    from tfft.training.learning_rate_finder import LearningRateCurve
+
+
+class Launch:
+    """What a run needs besides its data: checked before the data is read as far as that needs no TensorFlow."""
+
+    def __init__(self, settings: FitConfig, options: Mapping[str, Any], console: Console) -> None:
+        """Checks what can be checked without data.
+
+        Args:
+            settings: The run's options.
+            options: The arguments of the caller, objects among them.
+            console: Where progress is shown.
+        """
+        self._settings = settings
+        self._console = console
+        self._strategy = options.get("strategy", settings.strategy)
+        self._callbacks = list(options.get("callbacks", ()))
+        self._metrics = list(options.get("metrics", ()))
+        self._plan: ExecutionPlan | None = None
+        if not isinstance(self._strategy, str) or self._strategy == "multi_worker" or "TF_CONFIG" in os.environ:
+            _ = self.plan  # several machines have to be connected before TensorFlow does anything else
+        if settings.optimizer != FitConfig.optimizer or settings.optimizer_options:
+            prepare_tensorflow()
+
+            from tfft.training.optimizer import check_optimizer
+
+            check_optimizer(settings.optimizer, settings.optimizer_options)
+        self._augmentations = make_augmentations(settings, options)
+
+    @property
+    def plan(self) -> ExecutionPlan:
+        """Where and how the run is computed; decided once."""
+        if self._plan is None:
+            choose_backend()
+            with _without_early_log():
+                from tfft.distribute.plan import resolve
+
+            settings = self._settings
+            self._plan = resolve(settings.jit_compile, strategy=self._strategy, precision=settings.precision)
+        return self._plan
+
+    def fit(self, splits: SplitData) -> FineTunedModel:
+        """Trains on data that is split."""
+        plan = self.plan
+        prepare_tensorflow()
+
+        from tfft.fitting import run_fit
+        from tfft.training.train import Extras
+
+        extras = Extras(self._callbacks, self._metrics)
+        return run_fit(self._settings, splits, plan, self._console, augmentations=self._augmentations, extras=extras)
+
+    def range_test(self, splits: SplitData, **sweep: Any) -> LearningRateCurve:
+        """Tries learning rates on data that is split."""
+        plan = self.plan
+        prepare_tensorflow()
+
+        from tfft.fitting import run_range_test
+
+        return run_range_test(self._settings, splits, plan, self._console, augmentations=self._augmentations, **sweep)
+
+
+def is_finished(settings: FitConfig) -> bool:
+    """Checks that the run directory can be written; tells whether it is there already and to be resumed."""
+    if settings.output_dir is None:
+        return False
+    target = Path(settings.output_dir)
+    if settings.resume and (target / "run.json").is_file():
+        return True
+    check_target(target, overwrite=settings.overwrite)
+
+    from tfft.training.checkpoint_folder import check_no_leftovers
+
+    check_no_leftovers(settings)
+    return False
+
+
+def make_augmentations(settings: FitConfig, options: Mapping[str, Any]) -> Sequence[Augmentation]:
+    """Makes the augmentations that were asked for, before any data is read."""
+    if not options.get("augment", settings.augment):
+        return ()
+    prepare_tensorflow()
+
+    from tfft.augment.compose import parse
+
+    return parse(options.get("augment", settings.augment))
+
+
+def prepare_tensorflow() -> None:
+    """Imports TensorFlow and makes Keras run on it.
+
+    Raises:
+        ConfigError: When Keras runs on another backend already.
+    """
+    choose_backend()
+    with _without_early_log():
+        importlib.import_module("tfft.backbones.keras_hub")
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError(
+            f"Keras runs on the {keras.backend.backend()!r} backend; tfft needs TensorFlow. "
+            "Set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
+        )
+
+
+def choose_backend() -> None:
+    """Makes Keras run on TensorFlow, unless it is loaded already."""
+    if "keras" not in sys.modules:
+        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+@contextlib.contextmanager
+def _without_early_log() -> Iterator[None]:
+    """Hides what TensorFlow prints before it has read TF_CPP_MIN_LOG_LEVEL, when that asks for silence."""
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3" or "tensorflow" in sys.modules:
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
