@@ -53,6 +53,24 @@ OTHER: dict[str, Any] = {
     "baselines": False,
     "seed": 42,
     "jit_compile": True,
+    "strategy": "mirrored",
+    "precision": "mixed_bfloat16",
+    "micro_batch_size": 2,
+    "batching": "bucketed",
+    "clip_value": 0.5,
+    "gradient_noise": 0.01,
+    "l2": 0.001,
+    "optimizer": "sgd",
+    "optimizer_options": {"momentum": 0.9, "nesterov": True},
+    "learning_rates": {"head": 1e-2},
+    "ema": 0.99,
+    "focal_gamma": 2.0,
+    "r_drop": 0.0,
+    "resume": True,
+    "checkpoint_steps": 100,
+    "checkpoint_minutes": None,
+    "keep_checkpoints": 3,
+    "log_to": ["csv", "tensorboard"],
 }
 #: The options that contradict one of those.
 ELSE: list[dict[str, Any]] = [
@@ -65,6 +83,15 @@ ELSE: list[dict[str, Any]] = [
         "split": "time",
     },
     {"task": "text_classification", "split_column": "part", "split": "predefined", "streaming": False},
+    {
+        "task": "text_classification",
+        "layer_decay": 0.9,
+        "unfreeze_epochs": 0.5,
+        "swa_start": 0.5,
+        "r_drop": 1.0,
+        "gradient_checkpointing": True,
+        "packing": True,
+    },
 ]
 EVERYTHING = [OTHER, *ELSE]
 
@@ -74,6 +101,29 @@ def problems(**options: Any) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         FitConfig.from_mapping(options)
     return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"ema": 0.9, "swa_start": 0.5}, "ema and swa_start"),
+        ({"freeze": "backbone", "layer_decay": 0.9}, "layer_decay"),
+        ({"freeze": "backbone", "unfreeze_epochs": 1.0}, "unfreeze_epochs"),
+        ({"freeze": "backbone", "gradient_checkpointing": True}, "gradient_checkpointing"),
+        ({"freeze": "backbone", "r_drop": 1.0, "dropout": 0.0}, "r_drop"),
+        ({"freeze": "backbone", "packing": True}, "packing"),
+        ({"packing": True, "batching": "sorted"}, "batching='sorted'"),
+        ({"packing": True, "augment": {"random_swap": 0.5}}, "packing"),
+        ({"packing": True, "micro_batch_size": 4}, "micro_batch_size"),
+        ({"micro_batch_size": 64}, "batch_size=32"),
+        ({"resume": True}, "resume needs output_dir"),
+        ({"checkpoint_steps": 5}, "checkpoint_steps needs output_dir"),
+        ({"log_to": ["csv"]}, "log_to needs output_dir"),
+    ],
+)
+def test_options_of_the_engine_that_do_not_go_together(options: dict[str, Any], words: str) -> None:
+    (line,) = problems(task="text_classification", **options)
+    assert words in line
 
 
 def test_unknown_names_and_bad_values_are_reported_at_once() -> None:
@@ -279,7 +329,7 @@ def test_every_option_has_another_value_here_than_its_default() -> None:
     assert sorted(changed) == sorted(option_names())
 
 
-@pytest.mark.parametrize("options", EVERYTHING, ids=["other", "test data", "split column"])
+@pytest.mark.parametrize("options", EVERYTHING, ids=["other", "test data", "split column", "layers"])
 def test_every_option_survives_a_round_trip_through_plain_data(options: dict[str, Any]) -> None:
     config = FitConfig.from_mapping(options)
     plain = config.to_dict()
@@ -299,7 +349,7 @@ def test_plain_data_is_a_copy() -> None:
     assert config.augment == {"random_swap": 0.3, "span_masking": {"probability": 0.2, "rate": 0.1}}
 
 
-@pytest.mark.parametrize("options", EVERYTHING, ids=["other", "test data", "split column"])
+@pytest.mark.parametrize("options", EVERYTHING, ids=["other", "test data", "split column", "layers"])
 def test_every_option_survives_a_config_file(tmp_path: Path, options: dict[str, Any]) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(options, sort_keys=False), "utf-8")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tfft.api import cross_validate, fit, inspect, load
+    from tfft.api import cross_validate, find_learning_rate, fit, inspect, load
     from tfft.config import FitConfig
     from tfft.core.errors import (
         ArtifactError,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tfft.finetuned import FineTunedModel
     from tfft.inspection import Inspection
     from tfft.tasks.text_classification import Prediction
+    from tfft.training.learning_rate_finder import LearningRateCurve
 
 #: Public name to the module that defines it.
 _PUBLIC = {
@@ -38,6 +39,7 @@ _PUBLIC = {
     "CrossValidation": "tfft.evaluation.cross_validation",
     "Inspection": "tfft.inspection",
     "FineTunedModel": "tfft.finetuned",
+    "LearningRateCurve": "tfft.training.learning_rate_finder",
     "Prediction": "tfft.tasks.text_classification",
     "ArtifactError": "tfft.core.errors",
     "ConfigError": "tfft.core.errors",
@@ -57,12 +59,14 @@ __all__ = [
     "FineTunedModel",
     "FitConfig",
     "Inspection",
+    "LearningRateCurve",
     "Prediction",
     "PresetError",
     "TfftError",
     "TrainingError",
     "__version__",
     "cross_validate",
+    "find_learning_rate",
     "fit",
     "inspect",
     "load",

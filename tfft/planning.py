@@ -71,8 +71,8 @@ class MemoryPlan:
     def renderables(self) -> list[RenderableType]:
         """Returns the table, the verdict and the advice."""
         parts = [[name, in_words(size)] for name, size in self.estimate.to_dict().items()]
-        title = f"memory of a step: {self.workload.rows} rows of {self.workload.width} tokens at once"
-        return [render(Table(title, ["part", "size"], parts)), self.verdict, *self.advice]
+        shape = f"{self.workload.rows} rows of {self.workload.width} tokens at once"
+        return [render(Table("memory of a step", ["part", "size"], parts)), f"{shape}: {self.verdict}", *self.advice]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain data, sizes in bytes."""

@@ -38,6 +38,7 @@ def save_plot(
     marks: Mapping[str, float] | None = None,
     title: str = "",
     log_x: bool = False,
+    highest: float | None = None,
 ) -> Path:
     """Draws lines into a PNG file, which appears whole or not at all.
 
@@ -48,6 +49,7 @@ def save_plot(
         marks: Name to horizontal position of vertical marks.
         title: Written above.
         log_x: Whether the horizontal axis is logarithmic.
+        highest: Top of the vertical axis; lines may leave the plot there. None: the highest value.
 
     Returns:
         The file.
@@ -72,6 +74,9 @@ def save_plot(
     if log_x:
         axes.set_xscale("log")
     axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
+    if highest is not None:
+        lowest = min((min(line.y) for line in lines if line.y), default=0.0)
+        axes.set_ylim(lowest - 0.05 * (highest - lowest), highest)
     axes.title.set_fontsize("small")
     axes.grid(alpha=0.3)
     axes.legend()

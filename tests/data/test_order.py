@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfft.core.errors import ConfigError
 from tfft.data.bucketing import choose_widths, training_batches
-from tfft.data.order import EpochOrder
+from tfft.data.order import Batching, EpochOrder
 
 Resample = Literal["none", "oversample", "undersample"]
+RESAMPLE = st.sampled_from(["none", "oversample", "undersample"])
+BATCHING = st.sampled_from(["bucketed", "sorted", "shuffled"])
 
 #: Class and length of each row.
 ROWS = st.lists(st.tuples(st.sampled_from([0, 1, 5]), st.integers(2, 9)), min_size=1, max_size=40)
@@ -144,3 +147,105 @@ def test_every_batch_has_a_seed_of_its_own() -> None:
 def test_the_seeds_of_an_epoch_do_not_depend_on_lengths_or_resampling() -> None:
     plain, other = made([(0, 3)] * 8 + [(1, 3)] * 8), made([(0, 9)] * 8 + [(1, 3)] * 8, "oversample")
     assert [part[2] for part in listed(plain, 2)] == [part[2] for part in listed(other, 2)]
+
+
+def hugging_face_batches(lengths: np.ndarray, size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Returns the batches of `get_length_grouped_indices` for the shuffle of this seed and epoch, in its order."""
+    shuffled = np.random.default_rng([seed, epoch]).permutation(len(lengths)).tolist()
+    megabatch = max(1, min(len(lengths) // (size * 4), 50)) * size
+    parts = [shuffled[start : start + megabatch] for start in range(0, len(lengths), megabatch)]
+    rows = [row for part in parts for row in sorted(part, key=lambda row: lengths[row], reverse=True)]
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def planned(batching: Batching, lengths: np.ndarray, **options: Any) -> EpochOrder:
+    """Returns an order of batches of 4 rows."""
+    return EpochOrder(lengths, choose_widths(lengths, 3), 4, **{"seed": 0, **options}, batching=batching)
+
+
+@given(rows=ROWS, batching=BATCHING, resample=RESAMPLE, size=st.integers(1, 9), seed=SEEDS, epoch=EPOCHS)
+@settings(max_examples=120, deadline=None)
+def test_every_batching_takes_the_rows_of_the_epoch_in_full_batches_of_known_shapes(
+    rows: list[tuple[int, int]], batching: Batching, resample: Resample, size: int, seed: int, epoch: int
+) -> None:
+    order = dataclasses.replace(made(rows, resample, seed, size), batching=batching)
+    batches = [batch for batch, _ in order.batches(epoch)]
+    chosen = order.rows(epoch)
+    assert sorted(taken(order, epoch)) == sorted(range(len(rows)) if chosen is None else chosen.tolist())
+    assert len(batches) == order.steps_per_epoch
+    assert sum(len(batch.rows) != size for batch in batches) == (order.rows_per_epoch % size != 0)
+    longest = [max(rows[row][1] for row in batch.rows.tolist()) for batch in batches]
+    assert all(batch.width >= most for batch, most in zip(batches, longest, strict=True))
+    if batching != "bucketed":
+        assert [batch.width for batch in batches] == longest
+    assert {(size, batch.width) for batch in batches} <= set(order.shapes)
+    padding = order.padding(epoch)
+    assert padding.tokens == sum(rows[row][1] for batch in batches for row in batch.rows.tolist())
+    assert padding.padded_tokens == sum(batch.width * len(batch.rows) for batch in batches)
+    assert padding.share == pytest.approx(1 - padding.tokens / padding.padded_tokens)
+
+
+@given(rows=ROWS, batching=BATCHING, resample=RESAMPLE, seed=SEEDS, epoch=EPOCHS, data=st.data())
+@settings(max_examples=80, deadline=None)
+def test_an_epoch_entered_at_any_batch_goes_on_as_it_would_have(
+    rows: list[tuple[int, int]], batching: Batching, resample: Resample, seed: int, epoch: int, data: st.DataObject
+) -> None:
+    order = dataclasses.replace(made(rows, resample, seed), batching=batching)
+    whole = listed(order, epoch)
+    start = data.draw(st.integers(0, len(whole)))
+    resumed = dataclasses.replace(order)
+    tail = [(batch.rows.tolist(), batch.width, seed.tolist()) for batch, seed in resumed.batches(epoch, start)]
+    assert tail == whole[start:]
+
+
+@pytest.mark.parametrize(("count", "size"), [(1003, 4), (40, 4), (7, 4), (3, 4)])
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_sorted_batches_are_those_of_group_by_length_in_another_order(count: int, size: int, epoch: int) -> None:
+    lengths = np.random.default_rng(count).integers(2, 60, count)
+    order = EpochOrder(lengths, (60,), size, 5, batching="sorted")
+    found = [batch.rows.tolist() for batch, _ in order.batches(epoch)]
+    expected = hugging_face_batches(lengths, size, 5, epoch)
+    assert sorted(found) == sorted(expected)
+    assert len(expected) < 5 or found != expected
+
+
+def test_sorting_pads_least_and_shuffling_most() -> None:
+    lengths = np.random.default_rng(0).integers(2, 60, 4000)
+    share = {kind: planned(kind, lengths).padding().share for kind in ("sorted", "bucketed", "shuffled")}
+    assert share["sorted"] < 0.02 < share["bucketed"] < share["shuffled"]
+
+
+def test_shuffled_batches_are_a_plain_shuffle() -> None:
+    order = planned("shuffled", np.random.default_rng(0).integers(2, 60, 402))
+    assert taken(order, 1) == np.random.default_rng([0, 1]).permutation(402).tolist()
+
+
+@pytest.mark.parametrize("batching", ["sorted", "shuffled"])
+def test_the_widest_batch_comes_first_in_the_first_epoch_alone(batching: Batching) -> None:
+    order = planned(batching, np.random.default_rng(0).integers(2, 60, 402))
+    widths = [[batch.width for batch, _ in order.batches(epoch)] for epoch in range(4)]
+    first, _ = next(order.batches(0))
+    assert widths[0][0] == max(widths[0])
+    assert len(first.rows) == 4
+    assert any(own[0] < max(own) for own in widths[1:])
+
+
+@pytest.mark.parametrize("batching", ["sorted", "shuffled"])
+@pytest.mark.parametrize("multiple", [1, 4, 8])
+def test_widths_are_rounded_up_but_not_beyond_the_longest_row(batching: Batching, multiple: int) -> None:
+    lengths = np.random.default_rng(0).integers(2, 60, 402)
+    order = planned(batching, lengths, width_multiple=multiple)
+    for batch, _ in order.batches(1):
+        longest = lengths[batch.rows].max()
+        assert batch.width == min(next(width for width in range(longest, 99) if width % multiple == 0), lengths.max())
+        assert (4, batch.width) in order.shapes
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    lengths = np.array([3, 4, 5])
+    with pytest.raises(ConfigError, match="sorted"):
+        planned("sortd", lengths)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="width_multiple=0"):
+        planned("sorted", lengths, width_multiple=0)
+    with pytest.raises(ConfigError, match="Batch 2 of epoch 0 was asked for, which has 1"):
+        planned("sorted", lengths).batches(0, 2)

@@ -237,7 +237,8 @@ def test_training_batches_come_as_planned_and_as_padded_by_hand(
     plan = [batch for epoch in range(epochs) for batch, _ in order.batches(epoch)]
     rows = {"none": 11, "oversample": 14, "undersample": 8}[resample]
     assert len(plan) == -(-rows // BATCH_SIZE) * epochs
-    for (inputs, target, weight), batch in zip(dataset, plan, strict=True):
+    for (inputs, target, weight, units), batch in zip(dataset, plan, strict=True):
+        assert float(units) == len(batch.rows)
         assert_same_inputs(inputs, inputs_by_hand(batch.rows, batch.width))
         np.testing.assert_array_equal(target.numpy(), batch.rows * 10)
         np.testing.assert_array_equal(weight.numpy(), weights[batch.rows])
@@ -254,7 +255,7 @@ def test_every_batch_is_made_with_its_own_rows_width_and_seed() -> None:
         order,
         epochs=2,
     )
-    found = [{name: value.numpy().tolist() for name, value in inputs.items()} for inputs, _, _ in dataset]
+    found = [{name: value.numpy().tolist() for name, value in inputs.items()} for inputs, *_ in dataset]
     assert found == [
         {"rows": batch.rows.tolist(), "width": batch.width, "seed": seed.tolist()}
         for epoch in range(2)
@@ -311,7 +312,7 @@ def test_rows_from_disk_make_the_batches_of_rows_in_memory_to_the_byte(encoder: 
         assert_same_tensors(unchanged[1:], augmented[1:])  # targets and weights
     assert any(
         one["token_ids"].numpy().tobytes() != other["token_ids"].numpy().tobytes()
-        for (one, _, _), (other, _, _) in zip(*found["memory"], strict=True)
+        for (one, *_), (other, *_) in zip(*found["memory"], strict=True)
     )
 
 
@@ -369,7 +370,7 @@ def test_token_augmentations_get_the_rows_and_the_seed_of_the_batch(encoder: Any
     gather = augmented_gather(texts, cache, encoder, Telling(), WIDTHS)  # type: ignore[arg-type]
     dataset = training_dataset(gather, np.arange(11), np.ones(11, np.float32), order, epochs=2)
     planned = [step for epoch in range(2) for step in order.batches(epoch)]
-    for (inputs, _, _), (batch, seed) in zip(dataset, planned, strict=True):
+    for (inputs, *_), (batch, seed) in zip(dataset, planned, strict=True):
         assert inputs["token_ids"].dtype == tf.int32
         assert inputs["token_ids"].numpy().tolist() == [[row, *seed.tolist()] * 2 for row in batch.rows.tolist()]
 
@@ -401,7 +402,7 @@ def test_array_gather_picks_rows_whatever_the_width() -> None:
     order = EpochOrder(np.ones(6, np.int64), (1,), batch_size=4, seed=0)
     dataset = training_dataset(plain(gather), np.arange(6), np.ones(6, np.float32), order, epochs=1)
     seen: dict[int, np.ndarray] = {}
-    for inputs, targets, _ in dataset:
+    for inputs, targets, *_ in dataset:
         seen.update(zip(targets.numpy().tolist(), inputs.numpy(), strict=True))
     assert sorted(seen) == list(range(6))
     np.testing.assert_array_equal(np.stack([seen[row] for row in range(6)]), values)

@@ -6,10 +6,13 @@ A short baseline run is shared; each check changes one field and looks at weight
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
+import keras_hub
 import numpy as np
 import pandas as pd
 import pytest
@@ -103,6 +106,18 @@ IN_THE_WEIGHTS = {
     "resample": "undersample",
     "augment": {"random_swap": 1.0},
     "seed": 1,
+    "batching": "bucketed",
+    "clip_value": 0.01,
+    "gradient_noise": 0.1,
+    "l2": 0.5,
+    "optimizer": "sgd",
+    "optimizer_options": {"beta_2": 0.5},
+    "learning_rates": {"head": 0.3},
+    "ema": 0.5,
+    "focal_gamma": 2.0,
+    "r_drop": 1.0,
+    "micro_batch_size": 4,
+    "precision": "mixed_bfloat16",
 }
 Check = Callable[[Bench], None]
 #: Options whose change must show elsewhere.
@@ -276,8 +291,8 @@ def _the_seed_chooses_the_splits(bench: Bench) -> None:
 
 @shows_in("num_buckets")
 def _widths_are_as_many(bench: Bench) -> None:
-    assert len(bench.baseline.record.plan["widths"]) == 4
-    assert len(bench.fit(num_buckets=2).record.plan["widths"]) == 2
+    widths = [bench.fit(num_buckets=most, batching="bucketed").record.plan["widths"] for most in (8, 2)]
+    assert [len(found) for found in widths] == [4, 2]
 
 
 @shows_in("sequence_length")
@@ -338,6 +353,118 @@ def _the_training_step_is_compiled(bench: Bench) -> None:
     compiled = bench.fit(jit_compile=True)
     assert compiled.record.plan["jit_compile"] is True
     assert compiled._built.head.jit_compile is True, "Keras was asked for XLA, and did not refuse"
+
+
+@shows_in("layer_decay")
+def _lower_layers_move_less(bench: Bench) -> None:
+    def moved(model: tfft.FineTunedModel) -> float:
+        before = tfft_backbone(bench.options["preset"])
+        after = {item.path: np.asarray(item) for item in model.keras_model.weights}
+        return float(np.abs(after["token_embedding/embeddings"] - before["token_embedding/embeddings"]).max())
+
+    same, decayed = (bench.fit(freeze="none", learning_rate=1e-3, layer_decay=decay) for decay in (None, 0.1))
+    assert moved(decayed) < 0.1 * moved(same)
+
+
+@shows_in("unfreeze_epochs")
+def _layers_wait_for_their_epoch(bench: Bench) -> None:
+    model = bench.fit(freeze="none", learning_rate=1e-3, unfreeze_epochs=0.5)
+    before = tfft_backbone(bench.options["preset"])
+    after = {item.path: np.asarray(item) for item in model.keras_model.weights}
+    kept = {path for path in before.keys() & after.keys() if np.array_equal(before[path], after[path])}
+    assert "token_embedding/embeddings" in kept, "the embeddings' turn comes after 1.5 epochs"
+    assert not any(path.startswith("transformer_layer_1/") and path.endswith("value/kernel") for path in kept)
+
+
+@shows_in("swa_start")
+def _the_ends_of_epochs_are_averaged(bench: Bench) -> None:
+    last, mean = (bench.fit(epochs=3, swa_start=start) for start in (None, 0.3))
+    assert bench.weights(last) != bench.weights(mean)
+    assert last.history["loss"] == mean.history["loss"], "the average is beside the training"
+
+
+@shows_in("packing")
+def _rows_are_packed(bench: Bench) -> None:
+    plain, packed = (bench.fit(freeze="none", dropout=0.0, packing=packing) for packing in (False, True))
+    assert bench.weights(plain) != bench.weights(packed)
+
+
+@shows_in("gradient_checkpointing")
+def _blocks_are_recomputed(bench: Bench) -> None:
+    class Look(keras.callbacks.Callback):
+        found = False
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            blocks = [layer for layer in self.model._flatten_layers() if type(layer).__name__ == "TransformerEncoder"]
+            self.found = any("call" in vars(block) for block in blocks)
+
+    for wanted in (True, False):
+        look = Look()
+        bench.fit(freeze="none", gradient_checkpointing=wanted, callbacks=[look])
+        assert look.found is wanted
+
+
+@shows_in("strategy")
+def _the_run_says_which(bench: Bench) -> None:
+    assert bench.baseline.record.plan["strategy"] == "one_device"
+    assert bench.fit(strategy="mirrored").record.plan["strategy"] == "mirrored"
+
+
+class Folders(keras.callbacks.Callback):
+    """Notes the checkpoints there are after each step."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.seen: list[int] = []
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        # A checkpoint is written beside training: wait for what may be under way.
+        time.sleep(0.3)
+        self.seen.append(len(list(self.folder.glob("step-*"))))
+
+
+def checkpoints_seen(bench: Bench, **changed: Any) -> list[int]:
+    target = bench.folder / "run"
+    watch = Folders(bench.folder / "run.checkpoints")
+    bench.fit(output_dir=str(target), overwrite=True, callbacks=[watch], **changed)
+    assert not watch.folder.exists(), "a finished run needs none"
+    return watch.seen
+
+
+@shows_in("checkpoint_steps")
+def _checkpoints_are_written_by_steps(bench: Bench) -> None:
+    assert checkpoints_seen(bench, checkpoint_steps=2) == [0, 0, 1, 1, 2]
+
+
+@shows_in("checkpoint_minutes")
+def _checkpoints_are_written_by_the_clock(bench: Bench) -> None:
+    assert checkpoints_seen(bench, checkpoint_minutes=1e-6) == [0, 1, 2, 2, 2]
+    assert checkpoints_seen(bench) == [0] * 5
+
+
+@shows_in("keep_checkpoints")
+def _so_many_are_kept(bench: Bench) -> None:
+    assert checkpoints_seen(bench, checkpoint_steps=1, keep_checkpoints=1) == [0, 1, 1, 1, 1]
+
+
+@shows_in("resume")
+def _a_finished_run_is_loaded(bench: Bench) -> None:
+    target = str(bench.folder / "run")
+    model = bench.fit(output_dir=target)
+    with pytest.raises(ArtifactError, match="not empty"):
+        bench.fit(output_dir=target)
+    assert bench.weights(bench.fit(output_dir=target, resume=True)) == bench.weights(model)
+
+
+@shows_in("log_to")
+def _figures_are_logged(bench: Bench) -> None:
+    bench.fit(output_dir=str(bench.folder / "run"), log_to=["csv"])
+    assert "loss" in (bench.folder / "run.logs" / "history.csv").read_text("utf-8")
+
+
+def tfft_backbone(preset: str) -> dict[str, np.ndarray]:
+    return {item.path: np.asarray(item) for item in keras_hub.models.Backbone.from_preset(preset).weights}
 
 
 def test_every_option_is_checked() -> None:

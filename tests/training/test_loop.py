@@ -68,7 +68,7 @@ def test_a_head_trained_on_cached_features_fits_the_whole_model(
 
 
 def test_the_weights_of_the_best_epoch_are_kept(opinions: pd.DataFrame, options: dict[str, Any]) -> None:
-    model = tfft.fit(opinions, quiet=True, **bouncing(options, epochs=6))
+    model = tfft.fit(opinions, quiet=True, **bouncing(options, epochs=5))
     losses = model.history["val_loss"]
     assert losses[-1] > min(losses) + 0.01, "the last epoch must not be the best for this test to say anything"
     rows = np.array(model.record.data["rows"]["validation"]) - 1
@@ -87,7 +87,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_nothing(
 ) -> None:
     with pytest.raises(TrainingError, match=r"loss became (nan|inf).*learning_rate"):
         tfft.fit(opinions, quiet=True, **bouncing(options, learning_rate=1e38, output_dir=str(tmp_path / "run")))
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["run.diverged"]
+    batch = json.loads((tmp_path / "run.diverged" / "batch.json").read_text("utf-8"))
+    assert batch["loss"] in {"nan", "inf"}
+    assert [opinions["text"][row - 1] for row in batch["rows"]] == batch["texts"]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

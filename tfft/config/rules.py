@@ -161,7 +161,7 @@ def _training_rules(config: FitConfig) -> list[Rule]:
         (
             {"packing", "augment"},
             lambda: config.packing and bool(config.augment),
-            "packing needs the lengths of rows beforehand, which augment changes; choose one.",
+            "packing is not done for augmented rows; choose packing or augment.",
         ),
     ]
 

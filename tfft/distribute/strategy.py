@@ -112,7 +112,7 @@ def _multi_worker(cluster: Cluster | None, reason: str) -> Placement:
     if cluster.has_servers or cluster.task_type not in ("chief", "worker"):
         raise ConfigError(
             "strategy='multi_worker' takes a cluster of chief and workers; TF_CONFIG has "
-            f"{', '.join(cluster.jobs)}, and this process is a {cluster.task_type}."
+            f"{', '.join(cluster.jobs)}, and this process is of the kind {cluster.task_type!r}."
         )
     if cluster.num_workers == 1:
         reason += "; there is only one worker, so it gains nothing"

@@ -62,7 +62,8 @@ def training_data(
 
     gather: TrainingGather = as_they_are
     if augmenter is not None:
-        gather = augmented_gather(data.examples[TRAIN].texts, cache, encoder, augmenter, order.widths)
+        widths = [width for _, width in order.shapes]
+        gather = augmented_gather(data.examples[TRAIN].texts, cache, encoder, augmenter, widths)
     return TrainingData(gather, split.targets, data.weights, order, sharing)
 
 

@@ -78,7 +78,7 @@ def run_fit(
         "precision": plan.precision,
         "jit_compile": plan.jit_compile,
         "batching": run.training.order.batching,
-        "shapes": len(run.training.order.shapes),
+        "widths": [width for _, width in run.training.order.shapes],
         "steps": result.steps,
         "augmented": {} if run.augmenter is None else say_fired(run.augmenter, console),
         "seconds": round(time.monotonic() - started, 1),

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfft.core.errors import TrainingError
 from tfft.objectives.base import Objective
+from tfft.training.gradient_rules import dense
 
 #: Odd, near 2**31 divided by the golden ratio: neighbouring numbers land far apart.
 _SPREAD = 1327217885
@@ -161,7 +162,7 @@ class ForwardBackward:
             list(metric.stateless_update_state(state, targets, outputs, sample_weight=weights))
             for metric, state in zip(self.metrics, values.metrics, strict=True)
         ]
-        return Sums(loss, [tf.convert_to_tensor(gradient) for gradient in gradients], moving, metrics)
+        return Sums(loss, [dense(gradient) for gradient in gradients], moving, metrics)
 
     def _fixed_values(
         self, constant: Sequence[tf.Tensor], moving: Sequence[tf.Tensor], place: Place, draw: int
@@ -196,7 +197,10 @@ def in_micro_batches(
     count = tf.shape(rows[2])[0] // micro_rows
 
     def cut(number: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
-        part = tensor[number * micro_rows : (number + 1) * micro_rows]
+        # With a range, XLA would not see that every part has as many rows.
+        shape = tf.shape(tensor)
+        begin = tf.concat([[number * micro_rows], tf.zeros_like(shape[1:])], axis=0)
+        part = tf.slice(tensor, begin, tf.concat([[micro_rows], shape[1:]], axis=0))
         return tf.ensure_shape(part, [micro_rows, *tensor.shape[1:]])
 
     def add(number: tf.Tensor, so_far: Sums) -> tuple[tf.Tensor, Sums]:

@@ -24,6 +24,8 @@ FEWEST_POINTS = 10
 LEAST_FALL = 0.02
 #: and by so many standard errors of the smoothed loss: noise alone does that in one test of a hundred.
 LEAST_SIGNIFICANCE = 6.0
+#: Top of the plot as a multiple of the highest loss before the minimum.
+_PLOT_MARGIN = 1.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,7 @@ class LearningRateCurve:
         Returns:
             The file.
         """
+        before = self.losses[: int(np.argmin(self.smoothed)) + 1] if self.losses else [1.0]
         marks = {"steepest fall": self.steepest, "minimum / 10": self.tenth_of_minimum}
         return save_plot(
             path,
@@ -72,6 +75,7 @@ class LearningRateCurve:
             labels=("learning rate", "training loss"),
             title=self.note,
             log_x=True,
+            highest=_PLOT_MARGIN * max(before),  # what diverges would flatten all the rest
         )
 
     def to_dict(self) -> dict[str, Any]:

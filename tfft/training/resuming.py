@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -47,10 +48,14 @@ def open_checkpoints(
         found = latest_checkpoint(folder, console) if config.resume and folder.is_dir() else None
         yield _checkpoints(None, found, same, config, console)
         return
-    with CheckpointStore(folder, config.keep_checkpoints, console) as store:
-        if not config.resume:
-            store.clear()
-        yield _checkpoints(store, store.latest() if config.resume else None, same, config, console)
+    try:
+        with CheckpointStore(folder, config.keep_checkpoints, console) as store:
+            if not config.resume:
+                store.clear()
+            yield _checkpoints(store, store.latest() if config.resume else None, same, config, console)
+    finally:
+        if folder.is_dir() and not any(folder.glob("step-*")):
+            shutil.rmtree(folder, ignore_errors=True)  # nothing but its lock
 
 
 def discard_checkpoints(config: FitConfig, console: Console) -> None:

@@ -75,9 +75,7 @@ class TrainStep:
         rows = (inputs, targets, weights)
         if self._traced is None:
             self._traced = self._trace(rows)
-        figures, self.metric_values = self._traced(
-            self._spread(rows), units, tf.constant(step, tf.int64), self.metric_values
-        )
+        figures, self.metric_values = self._traced(rows, units, tf.constant(step, tf.int64), self.metric_values)
         loss, norm = figures.numpy().tolist()
         return loss, norm
 
@@ -98,41 +96,35 @@ class TrainStep:
             results.update({name: float(value) for name, value in named.items()})
         return results
 
-    def _spread(self, rows: Any) -> Any:
-        """Gives each replica of this process its rows."""
-        strategy = self._plan.strategy
-        if strategy is None:
-            return rows
-        first, count = self._sharing.first, self._sharing.local
-        share = int(rows[2].shape[0]) // count
-
-        def own(context: Any) -> Any:
-            place = context.replica_id_in_sync_group - first
-            return tf.nest.map_structure(lambda tensor: tensor[place * share : (place + 1) * share], rows)
-
-        return strategy.experimental_distribute_values_from_function(own)
-
     def _trace(self, rows: Any) -> Callable[..., Any]:
+        """Traces the step once, for every number of rows and every width."""
+        specs = (
+            *(tf.nest.map_structure(_open_spec, rows), tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int64)),
+            tf.nest.map_structure(tf.TensorSpec.from_tensor, self.metric_values),
+        )
         strategy = self._plan.strategy
         if strategy is None:
-            # One trace for every number of rows and width.
-            specs = (
-                *(tf.nest.map_structure(_open_spec, rows), tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int64)),
-                tf.nest.map_structure(tf.TensorSpec.from_tensor, self.metric_values),
-            )
-            whole = tf.function(self._replica_step, jit_compile=self._plan.jit_compile, autograph=False)
-            concrete: Callable[..., Any] = whole.get_concrete_function(*specs)
-            return concrete
+            step = tf.function(self._replica_step, jit_compile=self._plan.jit_compile, autograph=False)
+        else:
+            step = tf.function(self._on_all_replicas, autograph=False)
+        concrete: Callable[..., Any] = step.get_concrete_function(*specs)
+        return concrete
 
-        def everywhere(*parts: Any) -> Any:
-            # What `_replica_step` returns is summed over replicas already.
-            return tf.nest.map_structure(
-                lambda value: strategy.experimental_local_results(value)[0],
-                strategy.run(self._replica_step, args=parts),
-            )
+    def _on_all_replicas(self, rows: Any, *others: Any) -> Any:
+        strategy = self._plan.strategy
+        assigned = strategy.experimental_distribute_values_from_function(lambda context: self._share(rows, context))
+        # What `_replica_step` returns is summed over replicas already.
+        return tf.nest.map_structure(
+            lambda value: strategy.experimental_local_results(value)[0],
+            strategy.run(self._replica_step, args=(assigned, *others)),
+        )
 
-        traced: Callable[..., Any] = tf.function(everywhere, autograph=False, reduce_retracing=True)
-        return traced
+    def _share(self, rows: Any, context: tf.distribute.experimental.ValueContext) -> Any:
+        """Returns the rows of one replica of this process."""
+        share = tf.shape(rows[2])[0] // self._sharing.local
+        place = context.replica_id_in_sync_group - self._sharing.first
+        with tf.device("CPU:0"):  # not all of them by way of the first GPU
+            return tf.nest.map_structure(lambda tensor: tensor[place * share : (place + 1) * share], rows)
 
     def _replica_step(
         self, rows: Rows, units: tf.Tensor, step: tf.Tensor, metrics: list[list[tf.Tensor]]

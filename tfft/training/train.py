@@ -81,7 +81,7 @@ def train(
     with plan.scope():
         optimizer = build_optimizer(config, steps * config.epochs, model.trainable_variables, groups, plan.precision)
         model.compile(optimizer=optimizer, loss=loss, metrics=list(extras.metrics), jit_compile=plan.jit_compile)
-        average = weight_average(model, config, steps)
+    average = weight_average(model, config, steps)
     if plan.strategy is None and model.jit_compile != plan.jit_compile:  # Keras only warns
         raise ConfigError("Keras switched XLA off: a layer of this model does not support it. Use jit_compile=False.")
     step = make_step(model, data, loss=loss, config=config, plan=plan, groups=groups, metrics=extras.metrics)

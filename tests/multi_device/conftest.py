@@ -1,0 +1,63 @@
+"""A backbone without dropout, reviews of unlike lengths, and what one process on several logical devices found."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+#: Longest a script may take (seconds), on a busy machine.
+PATIENCE = 600
+#: From the name of a script and its arguments to what the script left: arrays by name.
+RunScript = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def still_preset(tiny_preset: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The tiny backbone without dropout, so that runs differ by rounding alone."""
+    directory = tmp_path_factory.mktemp("presets") / "still_bert"
+    shutil.copytree(tiny_preset, directory)
+    config = json.loads((directory / "config.json").read_text("utf-8"))
+    config["config"]["dropout"] = 0.0
+    (directory / "config.json").write_text(json.dumps(config), "utf-8")
+    return str(directory)
+
+
+@pytest.fixture(scope="session")
+def reviews(opinions: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Sixty short film opinions, of 5 to 17 tokens, as a file."""
+    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
+    texts = [f"{text}{' and the script was moving'[: 7 * (row % 5)]}" for row, text in enumerate(opinions["text"])]
+    texts = [f"{text} the cast was weak" if row % 7 == 0 else text for row, text in enumerate(texts)]
+    opinions.assign(text=texts).to_csv(path, index=False)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def run_script(tmp_path_factory: pytest.TempPathFactory) -> RunScript:
+    """Runs a script of this folder in a process of its own and returns the arrays it saved."""
+
+    def run(name: str, *arguments: str) -> dict[str, Any]:
+        folder = tmp_path_factory.mktemp(name)
+        command = [sys.executable, str(Path(__file__).with_name(f"{name}.py")), str(folder), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=PATIENCE)
+        assert done.returncode == 0, done.stderr[-4000:]
+        with np.load(folder / "found.npz") as found:
+            return dict(found)
+
+    return run
+
+
+def clean_environment() -> dict[str, str]:
+    """Returns the environment of a child process, in which tfft of this tree is found."""
+    kept = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
+    return {**kept, "PYTHONPATH": str(Path(__file__).parents[2])}
