@@ -5,6 +5,8 @@ RUN := $(VENV)/bin/python
 # The first interpreter that the dependencies support; PYTHON=... chooses another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+# make test runs so many test files at once.
+TEST_PROCESSES ?= 2
 INSTALLED := $(VENV)/.installed
 # In an environment of its own: its docstring_parser_fork overwrites the docstring_parser of tensorflow-datasets.
 PYDOCLINT := $(VENV)/pydoclint/bin/pydoclint
@@ -28,7 +30,7 @@ demo: venv  ## Fine-tune MiniLM on real tweets, export, and classify through the
 	$(RUN) examples/demo.py
 
 test: venv  ## Run the tests, the notebook included
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 test-slow: venv  ## Run the end-to-end tests on real weights and data
 	$(RUN) -m pytest -m slow

@@ -425,7 +425,7 @@ def compare(options: argparse.Namespace, names: list[str], target: Path) -> None
         data = write_rows(Path(folder), options.rows)
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in [*names, "matrix_product"]}
         for number in range(options.rounds):
-            for name in runs:
+            for name, own in runs.items():
                 if name in missing or number >= (1 if name in ONCE else 2 if name in TWICE else options.rounds):
                     continue
                 found = run_one(name, options, Path(folder))
@@ -433,7 +433,7 @@ def compare(options: argparse.Namespace, names: list[str], target: Path) -> None
                     missing[name] = found
                     print(f"{name}: {found}", flush=True)
                     continue
-                runs[name].append(found)
+                own.append(found)
                 print(f"round {number + 1} {name}: {json.dumps(found)}", flush=True)
             result = {
                 "mode": options.mode,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tfft.api import cross_validate, find_learning_rate, fit, inspect, load
+    from tfft.api import cross_validate, find_learning_rate, fit, inspect, load, plan
     from tfft.config import FitConfig
     from tfft.core.errors import (
         ArtifactError,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tfft.evaluation.cross_validation import CrossValidation
     from tfft.finetuned import FineTunedModel
     from tfft.inspection import Inspection
+    from tfft.planning import RunPlan
     from tfft.tasks.text_classification import Prediction
     from tfft.training.learning_rate_finder import LearningRateCurve
 
@@ -35,10 +36,12 @@ _PUBLIC = {
     "fit": "tfft.api",
     "inspect": "tfft.api",
     "load": "tfft.api",
+    "plan": "tfft.api",
     "FitConfig": "tfft.config",
     "CrossValidation": "tfft.evaluation.cross_validation",
     "Inspection": "tfft.inspection",
     "FineTunedModel": "tfft.finetuned",
+    "RunPlan": "tfft.planning",
     "LearningRateCurve": "tfft.training.learning_rate_finder",
     "Prediction": "tfft.tasks.text_classification",
     "ArtifactError": "tfft.core.errors",
@@ -62,6 +65,7 @@ __all__ = [
     "LearningRateCurve",
     "Prediction",
     "PresetError",
+    "RunPlan",
     "TfftError",
     "TrainingError",
     "__version__",
@@ -70,6 +74,7 @@ __all__ = [
     "fit",
     "inspect",
     "load",
+    "plan",
 ]
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tfft.evaluation.cross_validation import CrossValidation
     from tfft.finetuned import FineTunedModel
     from tfft.inspection import Inspection
+    from tfft.planning import RunPlan
     from tfft.splitting import Sources
     from tfft.training.learning_rate_finder import LearningRateCurve
 
@@ -173,6 +174,41 @@ def find_learning_rate(
     return curve
 
 
+def plan(
+    data: Any = None, *, memory: bool = False, config: FitConfig | None = None, quiet: bool = False, **options: Any
+) -> RunPlan:
+    """Says on which devices, in which precision and how compiled a run would be, without training.
+
+    Args:
+        data: Anything that `tfft.fit` takes; it decides how wide rows are. None: as wide as the options allow.
+        memory: Whether to load the backbone and estimate the memory of a step, with advice when it does not fit.
+        config: All options as an object; `options` replace single fields of it.
+        quiet: Say nothing and show no progress.
+        **options: The fields of `tfft.FitConfig` as for `fit`; `task` may be left out.
+
+    Returns:
+        The plan; `str()` of it is for people.
+
+    Raises:
+        ConfigError: When an option is wrong, or a strategy cannot be had here.
+        DataError: When the data cannot be read.
+
+    Example:
+        >>> print(tfft.plan("reviews.csv", memory=True, batch_size=64))
+    """
+    given = {"task": "text_classification", **options}
+    without = data is None and "data" not in options and (config is None or config.data is None)
+    settings, sources = _settings("-" if without else data, config, given)
+    console = Console(quiet=quiet)
+    run = Launch(settings, options, console)
+    execution = run.plan
+    prepare_tensorflow()
+
+    from tfft.planning import plan_run
+
+    return plan_run(settings, None if without else sources, execution, console, memory=memory)
+
+
 def inspect(
     data: Any = None, *, quality: bool | Mapping[str, str] = False, rows: int = 5, quiet: bool = False, **options: Any
 ) -> Inspection:
@@ -297,5 +333,5 @@ def _with_options(function: Any) -> None:
     function.__signature__ = signature(function).replace(parameters=[*own, *shown])
 
 
-for _function in (fit, cross_validate, find_learning_rate, inspect):
+for _function in (fit, cross_validate, find_learning_rate, plan, inspect):
     _with_options(_function)

@@ -136,7 +136,7 @@ def choose_backend() -> None:
 @contextlib.contextmanager
 def _without_early_log() -> Iterator[None]:
     """Hides what TensorFlow prints before it has read TF_CPP_MIN_LOG_LEVEL, when that asks for silence."""
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3" or "tensorflow" in sys.modules:
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3":
         yield
         return
     sys.stderr.flush()

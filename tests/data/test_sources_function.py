@@ -77,7 +77,7 @@ def with_default(rows: int = 2) -> list[tuple[str, int]]:
         with_default,
         functools.partial(with_default, rows=2),
     ],
-    ids=str,
+    ids=[str(number) for number in range(15)],
 )
 def test_whatever_is_returned_or_yielded_is_read_and_read_again(read: Read, source: Any) -> None:
     for _ in range(2):

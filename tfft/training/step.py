@@ -106,12 +106,11 @@ class TrainStep:
         if strategy is None:
             step = tf.function(self._replica_step, jit_compile=self._plan.jit_compile, autograph=False)
         else:
-            step = tf.function(self._on_all_replicas, autograph=False)
+            step = tf.function(lambda *parts: self._on_all_replicas(strategy, *parts), autograph=False)
         concrete: Callable[..., Any] = step.get_concrete_function(*specs)
         return concrete
 
-    def _on_all_replicas(self, rows: Any, *others: Any) -> Any:
-        strategy = self._plan.strategy
+    def _on_all_replicas(self, strategy: tf.distribute.Strategy, rows: Any, *others: Any) -> Any:
         assigned = strategy.experimental_distribute_values_from_function(lambda context: self._share(rows, context))
         # What `_replica_step` returns is summed over replicas already.
         return tf.nest.map_structure(
