@@ -38,6 +38,9 @@ def test_options_are_passed_on_and_the_curve_is_shown(tmp_path: Path, monkeypatc
         "batch_size": 8,
         "quiet": True,
         "plot": tmp_path / "curve.png",
+        "lowest": 1e-7,
+        "highest": 1.0,
+        "steps": 100,
     }
     assert "suggested peak learning rate 5.0e-02" in done.stdout
     assert json.loads((tmp_path / "curve.json").read_text("utf-8")) == CURVE.to_dict()

@@ -18,7 +18,6 @@ from tfft.data.splits import TRAIN
 from tfft.data.token_cache import encode_texts
 from tfft.distribute.available import available_memory
 from tfft.distribute.memory import (
-    ADAM_SLOTS,
     MemoryEstimate,
     Recomputing,
     Workload,
@@ -27,6 +26,7 @@ from tfft.distribute.memory import (
     estimate,
     estimate_frozen,
     in_words,
+    workload_of,
 )
 from tfft.distribute.plan import ExecutionPlan
 from tfft.evaluation.tables import render
@@ -36,8 +36,6 @@ from tfft.splitting import Sources, split_data
 from tfft.tasks.base import tasks
 from tfft.training.build import build_model
 
-#: Numbers that an optimizer keeps for each weight, where they are not Adam's two.
-_SLOTS = {"sgd": 1, "lion": 1, "rmsprop": 1, "adagrad": 1, "adafactor": 0}
 #: Classes of the imagined head when there is no data.
 _FEWEST_LABELS = 2
 
@@ -143,7 +141,7 @@ def plan_run(
         backbone = load_text_backbone(config.preset, plan.precision)
         width, labels = _sizes(config, sources, backbone, console)
         model = build_model(backbone, tasks.get(str(config.task)).head, config, labels).model
-    return RunPlan(plan, plan_memory(model, backbone.blocks, _workload(config, plan, width), plan.kind, config))
+    return RunPlan(plan, plan_memory(model, backbone.blocks, workload_of(config, plan, width), plan.kind, config))
 
 
 def plan_memory(
@@ -186,14 +184,3 @@ def _sizes(config: FitConfig, sources: Sources | None, backbone: TextBackbone, c
     data = split_data(config, sources, console)
     cache = encode_texts(data.examples[TRAIN].texts, encoder, console, what=TRAIN)
     return int(cache.lengths.max()), len(data.labels)
-
-
-def _workload(config: FitConfig, plan: ExecutionPlan, width: int) -> Workload:
-    return Workload(
-        batch_size=-(-config.batch_size // plan.num_replicas),
-        width=width,
-        micro_batch_size=config.micro_batch_size,
-        slots=_SLOTS.get(config.optimizer, ADAM_SLOTS) + (config.ema is not None or config.swa_start is not None),
-        precision=plan.precision,
-        gradient_checkpointing=config.gradient_checkpointing,
-    )

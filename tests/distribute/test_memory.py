@@ -192,6 +192,7 @@ for checkpointing in (True, False):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not tell peaks of memory")
 def test_the_estimate_is_near_what_a_step_takes(project: Path) -> None:
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed goes back to the system at once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 DATA = (ROOT / "docs" / "data.md").read_text("utf-8")
+TRAINING = (ROOT / "docs" / "training.md").read_text("utf-8")
 
 
 def blocks(language: str, page: str = README) -> list[str]:
@@ -43,6 +45,7 @@ def test_the_readme_has_the_snippets_that_are_tested() -> None:
     assert len(blocks("sh")) == 1
     assert len(blocks("yaml")) == 1
     assert len(blocks("python", DATA)) == len(blocks("sh", DATA)) == 1
+    assert len(blocks("python", TRAINING)) == len(blocks("sh", TRAINING)) == 1
 
 
 @pytest.mark.parametrize("code", blocks("python"))
@@ -74,6 +77,31 @@ def test_shell_snippet_about_data_runs(script: str, folder: Path) -> None:
     assert "3 folds" in out
 
 
+@pytest.mark.parametrize("code", blocks("python", TRAINING))
+def test_python_snippet_about_training_runs(code: str, folder: Path) -> None:
+    out = run([sys.executable, "-c", code], folder)
+    assert "memory of a step" in out
+    assert (folder / "rates.png").is_file()
+    assert (folder / "runs" / "engine.logs" / "history.csv").is_file()
+
+
+@pytest.mark.parametrize("script", blocks("sh", TRAINING))
+def test_shell_snippet_about_training_runs(script: str, folder: Path) -> None:
+    run(["bash", "-euo", "pipefail", "-c", script], folder)
+    assert (folder / "runs" / "shell" / "run.json").is_file()
+
+
+def test_the_page_about_training_names_every_option_of_the_engine() -> None:
+    from tfft.config.execution_options import ExecutionOptions
+    from tfft.config.training_options import TrainingOptions
+
+    named = set(re.findall(r"[a-z_0-9]+", TRAINING))
+    options = {field.name for kind in (ExecutionOptions, TrainingOptions) for field in dataclasses.fields(kind)}
+    # Those that the README or the page about data is about.
+    elsewhere = {"pooling", "learning_rate", "class_weights", "monitor", "patience", "weight_decay", "baselines"}
+    assert options - named - {option for option in options if option.replace("_", "-") in TRAINING} <= elsewhere
+
+
 def test_the_page_about_data_names_every_check_and_augmentation() -> None:
     from tfft.augment.base import augmentations
     from tfft.data.schema import CELL_CHECKS
@@ -101,6 +129,7 @@ def test_the_links_in_the_documents_lead_somewhere() -> None:
         "ARCHITECTURE.md",
         "CHANGELOG.md",
         "docs/data.md",
+        "docs/training.md",
         "saved_models/README.md",
     ):
         page = ROOT / name

@@ -10,8 +10,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfft.config import FitConfig
 from tfft.core.errors import TrainingError
 from tfft.distribute.graph_memory import peak_bytes
+from tfft.distribute.plan import ExecutionPlan
 
 #: Kernels' scratch memory, thread arenas and gaps between tensors: a share of the activations, and a fixed part.
 #: Fitted to what benchmarks/memory.py measured on a CPU.
@@ -20,11 +22,15 @@ WORKSPACE_FIXED = 150 * 2**20
 #: Adam's two moments.
 ADAM_SLOTS = 2
 _HALF = 2
+#: No rows of fewer tokens are suggested.
+_SHORTEST = 8
 #: Options that an error message lists.
 _MOST_ADVICE = 3
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
 
+#: Numbers that an optimizer keeps for each weight, where they are not Adam's two.
+_SLOTS = {"sgd": 1, "lion": 1, "rmsprop": 1, "adagrad": 1, "adafactor": 0}
 #: Makes blocks recompute their forward pass, until the context ends.
 Recomputing = Callable[[], contextlib.AbstractContextManager[Any]]
 
@@ -86,6 +92,27 @@ class MemoryEstimate:
     def to_dict(self) -> dict[str, int]:
         """Returns the parts and the total as plain data."""
         return {**dataclasses.asdict(self), "total": self.total}
+
+
+def workload_of(config: FitConfig, plan: ExecutionPlan, width: int) -> Workload:
+    """Returns what a device does in one step of a run.
+
+    Args:
+        config: The run's options.
+        plan: Where the step runs.
+        width: Tokens of the widest row.
+
+    Returns:
+        The workload.
+    """
+    return Workload(
+        batch_size=-(-config.batch_size // plan.num_replicas),
+        width=width,
+        micro_batch_size=config.micro_batch_size,
+        slots=_SLOTS.get(config.optimizer, ADAM_SLOTS) + (config.ema is not None or config.swa_start is not None),
+        precision=plan.precision,
+        gradient_checkpointing=config.gradient_checkpointing,
+    )
 
 
 def estimate(model: keras.Model, workload: Workload, *, half: bool = False) -> MemoryEstimate:
@@ -158,7 +185,8 @@ def alternatives(
     if workload.precision == "float32":
         found["precision='mixed_bfloat16'"] = estimate(model, workload, half=True)
     shorter = workload.width // 2
-    found[f"sequence_length={shorter}"] = estimate(model, dataclasses.replace(workload, width=shorter))
+    if shorter >= _SHORTEST:
+        found[f"sequence_length={shorter}"] = estimate(model, dataclasses.replace(workload, width=shorter))
     return found
 
 

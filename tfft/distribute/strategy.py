@@ -165,8 +165,8 @@ def _tpu(cluster: Cluster | None, reason: str) -> Placement:
 def _parameter_server(cluster: Cluster | None, reason: str) -> Placement:
     del cluster, reason
     raise ConfigError(
-        "strategy='parameter_server' is not supported: its updates are asynchronous, so no seed gives the same weights "
-        "twice. Use 'multi_worker' for several machines."
+        "strategy='parameter_server' is not supported by the training loop. Use 'multi_worker' for several machines; "
+        "loops of your own can drive parameter servers with tfft.distribute.coordinator."
     )
 
 

@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfft.augment.base import Augmentation
 from tfft.augmenting import say_fired
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.data.splits import TRAIN, VALIDATION
+from tfft.distribute.memory import out_of_memory_error, workload_of
 from tfft.distribute.plan import ExecutionPlan
 from tfft.evaluation.report import Report
 from tfft.finetuned import FineTunedModel, RunRecord
 from tfft.fitting.encoded import SplitFigures
 from tfft.fitting.prepared import Prepared, diverged_step, prepare
+from tfft.layers.recompute import recompute
 from tfft.metrics.base import Metrics
 from tfft.runs.run_directory import versions
 from tfft.splitting import SplitData
@@ -120,6 +123,13 @@ def _train(
                 diverged=diverged_step(run.data, config, run.trained),
                 extras=Extras([*loggers, *extras.callbacks], extras.metrics),
             )
+    except tf.errors.ResourceExhaustedError as error:
+        widest = max(width for _, width in run.training.order.shapes)
+        step = int(run.trained.optimizer.iterations) + 1
+        recomputing = None if config.gradient_checkpointing else (lambda: recompute(run.backbone.blocks))
+        raise out_of_memory_error(
+            run.judged, workload_of(config, plan, widest), step=step, recomputing=recomputing
+        ) from error
     finally:
         for logger in loggers:
             logger.abandon()
