@@ -197,7 +197,7 @@ def batching(texts: list[str], targets: Any, backbone: Any, encoder: Any) -> dic
     def epoch(gather: Any) -> Run:
         def run() -> int:
             dataset = training_dataset(gather, targets, weights, order, epochs=1)
-            return sum(int(rows.shape[0]) for _, rows, _ in dataset)
+            return sum(int(rows.shape[0]) for _, rows, *_ in dataset)
 
         return run
 
@@ -261,7 +261,7 @@ def training(texts: list[str], targets: Any, backbone: Any, encoder: Any) -> Run
     batches = list(itertools.islice(dataset, STEPS))
 
     def run() -> int:
-        for inputs, wanted, weight in batches:
+        for inputs, wanted, weight, _ in batches:
             model.train_on_batch(inputs, wanted, sample_weight=weight)
         return STEPS * BATCH
 

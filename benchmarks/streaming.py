@@ -118,7 +118,7 @@ def epoch(path: str, cache: str) -> dict[str, Any]:
 
     def digest(seed: int) -> str:
         found = hashlib.sha256()
-        for (rows, features), _, _ in itertools.islice(batches(seed)[1], BATCHES_COMPARED):
+        for (rows, features), *_ in itertools.islice(batches(seed)[1], BATCHES_COMPARED):
             found.update(rows.numpy().tobytes() + features["token_ids"].numpy().tobytes())
         return found.hexdigest()
 
@@ -126,7 +126,7 @@ def epoch(path: str, cache: str) -> dict[str, Any]:
     seen = np.zeros(len(tokens.lengths), dtype=np.int8)
     steps, dataset = batches(config.seed)
     with console.progress("epoch of the input pipeline", steps, "batches") as advance:
-        for (rows, _), _, _ in dataset:
+        for (rows, _), *_ in dataset:
             seen[rows.numpy()] += 1
             advance()
     timed("epoch", started)
