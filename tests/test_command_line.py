@@ -59,7 +59,7 @@ MISTAKES = [
     (["fit", "ok.csv", "--task", "text_clasification"], ["Did you mean 'text_classification'"]),
     (["fit", "ok.csv"], ["option task is missing"]),
     (["fit", "ok.csv", *TASK, "--epochs", "two"], ["option epochs should be a valid integer; received 'two'"]),
-    (["fit", "ok.csv", *TASK, "--schedule", "step"], ["'linear', 'cosine' or 'constant'"]),
+    (["fit", "ok.csv", *TASK, "--schedule", "step"], ["'linear', 'cosine', 'constant', 'inverse_sqrt' or 'one_cycle'"]),
     (["fit", "ok.csv", *TASK, "--output-dir", "full"], ["full is not empty"]),
     (["fit", "ok.csv", *TASK, "--encoding", "utf-88"], ["Unknown encoding 'utf-88'"]),
     (["fit", "ok.csv", *TASK, "--sequence-length", "600"], ["at most 512 tokens"]),

@@ -186,7 +186,7 @@ def test_a_sentencepiece_tokenizer_that_says_do_lower_case_loads(
     backbone = keras_hub.models.AlbertBackbone(
         vocabulary_size=30, num_layers=1, num_heads=2, embedding_dim=4, hidden_dim=HIDDEN, intermediate_dim=INNER
     )
-    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", lambda *_: backbone)
+    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", lambda *_, **__: backbone)
     loaded = load_text_backbone(str(albert_directory(hugging_face)))
     assert len(ids_of(loaded, "the film")) > 4
 

@@ -51,7 +51,7 @@ def test_another_keras_backend_is_refused(tmp_path: Path) -> None:
         "sys.modules['keras'] = keras\n"
         "sys.modules['tfft.backbones.keras_hub'] = types.ModuleType('tfft.backbones.keras_hub')\n"
         "import tfft, tfft.api\n"
-        "try: tfft.api._prepare_tensorflow()\n"
+        "try: tfft.api.prepare_tensorflow()\n"
         "except tfft.ConfigError as error: print(error)"
     )
     done = run(code, tmp_path)
