@@ -371,7 +371,16 @@ def run_one(name: str, options: argparse.Namespace, folder: Path) -> dict[str, A
         **{f"BENCHMARK_{module.upper()}": str(packaged(module)) for module in PACKAGES},
     }
     python = options.reference_python if name.startswith("huggingface") else sys.executable
-    command = [python, __file__, "--one", name, "--data", str(folder / "train.json"), "--mode", options.mode]
+    command = [
+        python,
+        str(Path(__file__).resolve()),
+        "--one",
+        name,
+        "--data",
+        str(folder / "train.json"),
+        "--mode",
+        options.mode,
+    ]
     command += ["--epochs", str(options.epochs), "--threads", str(options.threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
@@ -380,7 +389,7 @@ def run_one(name: str, options: argparse.Namespace, folder: Path) -> dict[str, A
     return figures
 
 
-def summary(runs: dict[str, list[dict[str, Any]]], data: dict[str, Any]) -> dict[str, Any]:
+def summary(runs: dict[str, list[dict[str, Any]]], data: dict[str, Any], mode: str) -> dict[str, Any]:
     """Returns medians over rounds, shares of the machine's own rate, and the ratios to tfft."""
     rate = statistics.median(run["gflop_per_cpu_second"] for run in runs["matrix_product"])
     found: dict[str, Any] = {"matrix_product_gflop_per_cpu_second": rate}
@@ -389,14 +398,13 @@ def summary(runs: dict[str, list[dict[str, Any]]], data: dict[str, Any]) -> dict
             continue
         keys = [key for key, value in own[0].items() if isinstance(value, int | float)]
         found[name] = {key: round(statistics.median(run[key] for run in own), 3) for key in keys}
-        useful = data["gflop_per_epoch"] / data["rows"] * found[name]["examples_per_cpu_second"]
-        found[name]["share_of_matrix_product"] = round(useful / rate, 3)
-    if "tfft" in found:
-        for name in runs:
-            if name not in ("tfft", "matrix_product") and name in found:
-                found[name]["tfft_is_times_as_fast"] = round(
-                    found["tfft"]["examples_per_cpu_second"] / found[name]["examples_per_cpu_second"], 2
-                )
+        if mode == "full":  # training a part takes other work
+            useful = data["gflop_per_epoch"] / data["rows"] * found[name]["examples_per_cpu_second"]
+            found[name]["share_of_matrix_product"] = round(useful / rate, 3)
+    # Features computed once are computed before the first epoch.
+    key = "examples_per_cpu_second" + ("_with_preparation" if mode == "frozen" else "")
+    for name in set(runs) & set(found) - {"tfft"} if "tfft" in found else ():
+        found[name]["tfft_is_times_as_fast"] = round(found["tfft"][key] / found[name][key], 2)
     return found
 
 
@@ -455,7 +463,7 @@ def compare(options: argparse.Namespace, names: list[str], target: Path) -> None
                 "threads": options.threads,
                 "epochs": options.epochs,
                 "data": data,
-                "median": summary(runs, data),
+                "median": summary(runs, data, options.mode),
                 "not_measured": missing,
                 "runs": runs,
             }

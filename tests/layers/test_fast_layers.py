@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfft.layers import fast_layers
 from tfft.layers.fast_layers import PARTS, restore, speed_up
+from tfft.layers.recompute import recompute
 
 HIDDEN, HEADS, LENGTH, ROWS = 24, 3, 7, 5
 
@@ -288,6 +289,18 @@ def test_keras_fit_learns_with_it(model: keras.Model, inputs: tf.Tensor) -> None
     model.compile(optimizer=keras.optimizers.Adam(1e-2), loss="mse")
     history = model.fit(inputs, tf.zeros_like(inputs) + 0.5, epochs=12, verbose=0).history["loss"]
     assert history[-1] < 0.8 * history[0]
+
+
+def test_it_goes_with_recomputation(inputs: tf.Tensor, padding: np.ndarray) -> None:
+    layer = block(dropout=0.3)
+    speed_up([layer])
+    states = [variable.numpy() for variable in layer.non_trainable_variables]
+    wanted = results(layer, inputs, padding_mask=padding, training=True)
+    for variable, state in zip(layer.non_trainable_variables, states, strict=True):
+        variable.assign(state)
+    with recompute([layer]):
+        found = results(layer, inputs, padding_mask=padding, training=True)
+    assert_equal(found, wanted)
 
 
 REPLICAS = """

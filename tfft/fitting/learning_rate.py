@@ -77,5 +77,5 @@ def run_range_test(
         number, batch = next(batches)
         return step(batch, number)[0]
 
-    with run.sparing_memory(config):
+    with run.computing(config, plan):
         return find_learning_rate(take, lowest=lowest, highest=highest, steps=steps, console=console)

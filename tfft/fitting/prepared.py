@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tfft.distribute.plan import ExecutionPlan
 from tfft.finetuned import load_run
 from tfft.fitting.encoded import Encoded, model_inputs, tokenize
 from tfft.fitting.feeding import pack_training, rate_groups, training_data
+from tfft.layers.fast_layers import restore, speed_up
 from tfft.layers.recompute import recompute
 from tfft.layers.text_encoder import TextEncoder
 from tfft.splitting import SplitData
@@ -65,9 +66,26 @@ class Prepared:
     groups: Groups | None
     augmenter: Augmenter | None
 
-    def sparing_memory(self, config: FitConfig) -> contextlib.AbstractContextManager[Any]:
-        """Returns the context in which the backbone's blocks are recomputed, when that is asked for."""
-        return recompute(self.backbone.blocks) if config.gradient_checkpointing else contextlib.nullcontext()
+    @contextlib.contextmanager
+    def computing(self, config: FitConfig, plan: ExecutionPlan) -> Iterator[None]:
+        """Makes the backbone compute as training wants it: leaner on a CPU, and its blocks twice where asked for.
+
+        Args:
+            config: The run's options.
+            plan: Where the step runs.
+
+        Yields:
+            Nothing.
+        """
+        lean = plan.kind == "CPU" and not plan.jit_compile and self.trained is not self.built.head
+        if lean:
+            speed_up([self.backbone.trunk])
+        try:
+            with recompute(self.backbone.blocks) if config.gradient_checkpointing else contextlib.nullcontext():
+                yield
+        finally:
+            if lean:
+                restore([self.backbone.trunk])
 
 
 def prepare(

@@ -70,7 +70,7 @@ def run_fit(
     judged = data.report_split
     figures = SplitFigures(run.judged, run.splits, data, config, console)
     before = figures(judged, f"evaluating before ({judged})")
-    with run.sparing_memory(config):
+    with run.computing(config, plan):
         result = _train(run, figures, config, plan, console, extras or Extras(), loggers)
     after = figures(judged, f"evaluating after ({judged})")
     details = {
