@@ -19,6 +19,11 @@ WORDS = (
 )
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Names bytes by their length: compressed ones hold the time, and test processes must agree on names."""
+    return f"{argname}-of-{len(val)}" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def tiny_preset(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A KerasHub preset directory: a BERT of 2 layers and 16 dimensions with random weights (fixed by a seed)."""

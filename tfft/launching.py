@@ -40,6 +40,7 @@ class Launch:
         self._callbacks = list(options.get("callbacks", ()))
         self._metrics = list(options.get("metrics", ()))
         self._plan: ExecutionPlan | None = None
+        self._serve_if_asked()
         if not isinstance(self._strategy, str) or self._strategy == "multi_worker" or "TF_CONFIG" in os.environ:
             _ = self.plan  # several machines have to be connected before TensorFlow does anything else
         if settings.optimizer != FitConfig.optimizer or settings.optimizer_options:
@@ -49,6 +50,28 @@ class Launch:
 
             check_optimizer(settings.optimizer, settings.optimizer_options)
         self._augmentations = make_augmentations(settings, options)
+
+    def _serve_if_asked(self) -> None:
+        """Makes a worker or a parameter server of a cluster serve; such a process reads no data and writes nothing.
+
+        Raises:
+            SystemExit: When the chief is gone: that is how this process ends.
+        """
+        if self._strategy not in ("auto", "parameter_server") or "TF_CONFIG" not in os.environ:
+            return
+        choose_backend()
+        with _without_early_log():
+            from tfft.distribute.cluster import read_cluster
+            from tfft.distribute.serving import serve, serves
+
+        cluster = read_cluster()
+        if cluster is None or not serves(cluster):
+            return
+        who = f"{cluster.task_type} {cluster.task_index}"
+        self._console.say(f"{who} of TF_CONFIG: serving the chief; it trains, and this process writes nothing")
+        serve(deterministic=self._settings.jit_compile is not True)
+        self._console.say(f"{who}: the chief has ended, so this process ends")
+        raise SystemExit(0)
 
     @property
     def plan(self) -> ExecutionPlan:

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfft.distribute.coordinator import Coordinator, serve
+from tfft.distribute.coordinator import Coordinator
+from tfft.distribute.serving import serve
 
 RATE = 0.1
 

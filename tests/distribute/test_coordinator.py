@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from tfft.core.errors import ConfigError
-from tfft.distribute.coordinator import Coordinator, serve
+from tfft.distribute.coordinator import Coordinator
+from tfft.distribute.serving import serve
 
 SCRIPT = Path(__file__).with_name("run_coordinator.py")
 

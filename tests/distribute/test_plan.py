@@ -175,7 +175,7 @@ def test_half_precision_on_a_cpu_is_done_and_said() -> None:
         ({"precision": "bfloat16"}, "Did you mean 'mixed_bfloat16'"),
         ({"strategy": "tpu"}, "there is no TPU"),
         ({"strategy": "multi_worker"}, "needs the environment variable TF_CONFIG"),
-        ({"strategy": "parameter_server"}, "multi_worker"),
+        ({"strategy": "parameter_server"}, "need a TF_CONFIG"),
     ],
 )
 def test_what_cannot_be_had_is_refused_in_one_line(options: dict[str, str], words: str) -> None:

@@ -69,6 +69,12 @@ def run_script(tmp_path_factory: pytest.TempPathFactory) -> RunScript:
     return run
 
 
+@pytest.fixture(scope="session")
+def found(run_script: RunScript, still_preset: str, lively_preset: str, reviews: str) -> dict[str, Any]:
+    """What the runs on two replicas left, by name of the run."""
+    return run_script("run_mirrored", "exact", still_preset, lively_preset, reviews)
+
+
 def clean_environment() -> dict[str, str]:
     """Returns the environment of a child process, in which tfft of this tree is found."""
     kept = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}

@@ -1,6 +1,6 @@
 """Run in a process of its own by test_mirrored: the same runs on one device and on two and three replicas.
 
-Arguments: folder for the findings, preset without dropout, preset with dropout, data file.
+Arguments: folder for the findings, half of the runs (exact or other), presets without and with dropout, data file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+import token_steps
 
 import tfft
 
@@ -41,7 +42,16 @@ class StepLosses(keras.callbacks.Callback):
     def __init__(self, last: int | None = None) -> None:
         super().__init__()
         self.losses: list[float] = []
+        self.drifted: list[str] = []
         self._is_last: Callable[[int], bool] = lambda step: step == last  # a function: no checkpoint brings it back
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Notes which variables are not the same on all replicas."""
+        strategy = self.model.distribute_strategy
+        for variable in [*self.model.variables, *self.model.optimizer.variables]:
+            copies = [copy.numpy() for copy in strategy.experimental_local_results(variable.value)]
+            if not all(np.array_equal(copies[0], copy) for copy in copies):
+                self.drifted.append(variable.path)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.losses.append(logs["loss"])
@@ -65,6 +75,7 @@ class Findings:
         model = tfft.fit(data, callbacks=[seen], metrics=[metric], **given)
         self.arrays[f"{name}/losses"] = np.array(seen.losses)
         self.arrays[f"{name}/weights"] = flat_weights(model.keras_model)
+        self.arrays[f"{name}/drifted"] = np.array(seen.drifted, dtype=str)
         self.arrays.update({f"{name}/history/{key}": np.array(values) for key, values in model.history.items()})
         print(f"{name}: {time.process_time() - started:.1f} CPU-seconds", file=sys.stderr)
         return model
@@ -80,30 +91,36 @@ def flat_weights(model: keras.Model) -> np.ndarray:
 
 
 def main() -> None:
-    folder, still, lively, data = Path(sys.argv[1]), *sys.argv[2:]
+    folder, part, still, lively, data = Path(sys.argv[1]), *sys.argv[2:]
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 3
     )
-    two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    # TensorFlow's collectives know one group of devices a process: the second strategy has to add up another way.
-    one_by_one = tf.distribute.ReductionToOneDevice()
-    three = tf.distribute.MirroredStrategy([f"CPU:{place}" for place in range(3)], cross_device_ops=one_by_one)
     findings = Findings(folder)
+    two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     everything = {**EVERYTHING, "preset": still}
-    findings.fit("one", data, strategy="one_device", **everything)
-    trained = findings.fit("two", data, strategy=two, **everything)
-    findings.fit("three", data, strategy=three, **everything)
-    findings.fit("jit", data, strategy=two, jit_compile=True, **everything)
-    interrupted(findings, data, {**everything, "strategy": two, "output_dir": str(folder / "run")})
-    dropout = {"preset": lively, "dropout": 0.2, "batch_size": 8, "epochs": 2, "learning_rate": 5e-3}
-    findings.fit("masks of micro-batches", data, strategy="one_device", micro_batch_size=4, **dropout)
-    findings.fit("masks of replicas", data, strategy=two, **dropout)
-    packed = {"preset": still, "dropout": 0.0, "packing": True, "batch_size": BATCH, "epochs": 2, "learning_rate": 5e-3}
-    findings.fit("packed, one", data, strategy="one_device", **packed)
-    findings.fit("packed, two", data, strategy=two, **packed)
-    for precision in ("mixed_float16", "mixed_bfloat16"):
-        findings.fit(precision, data, strategy=two, precision=precision, **{**everything, "epochs": 1})
-    used(findings, trained, data, folder)
+    if part == "exact":
+        findings.fit("one", data, strategy="one_device", **everything)
+        trained = findings.fit("two", data, strategy=two, **everything)
+        interrupted(findings, data, {**everything, "strategy": two, "output_dir": str(folder / "run")})
+        used(findings, trained, data, folder)
+        dropout = {"preset": lively, "dropout": 0.2, "batch_size": 8, "epochs": 2, "learning_rate": 5e-3}
+        findings.fit("masks of micro-batches", data, strategy="one_device", micro_batch_size=4, **dropout)
+        findings.fit("masks of replicas", data, strategy=two, **dropout)
+        packed = {"preset": still, "dropout": 0.0, "packing": True, "batch_size": BATCH, "epochs": 2}
+        findings.fit("packed, one", data, strategy="one_device", learning_rate=5e-3, **packed)
+        findings.fit("packed, two", data, strategy=two, learning_rate=5e-3, **packed)
+        for micro in (1, 2, 3, None):
+            losses, table = token_steps.in_steps(token_steps.initial_table(), micro, two)
+            findings.arrays.update({f"tokens/{micro}/losses": np.array(losses), f"tokens/{micro}/table": table})
+    else:
+        # TensorFlow's collectives know one group of devices a process: a second strategy has to add up another way.
+        one_by_one = tf.distribute.ReductionToOneDevice()
+        three = tf.distribute.MirroredStrategy([f"CPU:{place}" for place in range(3)], cross_device_ops=one_by_one)
+        findings.fit("one", data, strategy="one_device", **everything)
+        findings.fit("three", data, strategy=three, **everything)
+        findings.fit("jit", data, strategy=two, jit_compile=True, **everything)
+        for precision in ("mixed_float16", "mixed_bfloat16"):
+            findings.fit(precision, data, strategy=two, precision=precision, **{**everything, "epochs": 1})
     findings.save()
 
 
@@ -127,10 +144,8 @@ def used(findings: Findings, model: tfft.FineTunedModel, data: str, folder: Path
     inputs = {name: np.tile(np.arange(2, 8, dtype=np.int32), (4, 1)) for name in model.keras_model.input}
     inputs = {name: np.ones_like(value) if "mask" in name else value for name, value in inputs.items()}
     inputs = {name: np.zeros_like(value) if "segment" in name else value for name, value in inputs.items()}
-    before = flat_weights(model.keras_model)
     history = model.keras_model.fit(inputs, np.array([0, 1, 0, 1]), epochs=2, batch_size=4, verbose=0)
     findings.arrays["used/keras losses"] = np.array(history.history["loss"])
-    findings.arrays["used/keras moved"] = np.abs(flat_weights(model.keras_model) - before).max()
 
 
 if __name__ == "__main__":

@@ -146,6 +146,18 @@ class Augmenter:
         counts = self._counts.numpy()
         return {name: (int(changed), int(seen)) for name, (changed, seen) in zip(self.names, counts, strict=True)}
 
+    def counts(self) -> tf.Tensor:
+        """Returns what `fired` says, int64 `(augmentations, 2)`; in an input pipeline, as it is after the batch."""
+        return self._counts.read_value()
+
+    def set_counts(self, counts: Sequence[Sequence[int]]) -> None:
+        """Sets what `fired` says, for a run that goes on, or that has not used all batches that were made.
+
+        Args:
+            counts: Rows changed and rows seen, for each augmentation.
+        """
+        self._counts.assign(np.asarray(counts, np.int64))
+
     def check_can_fire(self, batches: Mapping[Modality, Iterable[Any]] | None = None) -> None:
         """Checks on the training rows that each augmentation can change one; done as soon as each has.
 

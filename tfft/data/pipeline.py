@@ -92,6 +92,7 @@ def training_dataset(
     epochs: int,
     start: tuple[int, int] = (0, 0),
     sharing: Sharing | None = None,
+    tally: Callable[[], tf.Tensor] | None = None,
 ) -> tf.data.Dataset:
     """Returns all batches of all epochs, in order.
 
@@ -103,10 +104,11 @@ def training_dataset(
         epochs: Number of epochs.
         start: Epoch and batch to begin with, both from 0.
         sharing: How batches are dealt to replicas; None for one that gets all.
+        tally: Counts what the pipeline has done; since it runs ahead, its count travels with the batch.
 
     Returns:
         A dataset of `(inputs, targets, weights, units)`: the rows of this process' replicas, one replica after the
-        other, and the number of rows of the global batch, a float32 scalar.
+        other, and the number of rows of the global batch, a float32 scalar; with `tally`, its count comes last.
     """
     dealt = sharing or Sharing(order.batch_size)
 
@@ -119,9 +121,10 @@ def training_dataset(
 
     def examples(
         rows: tf.Tensor, present: tf.Tensor, width: tf.Tensor, seed: tf.Tensor, units: tf.Tensor
-    ) -> tuple[Any, tf.Tensor, tf.Tensor, tf.Tensor]:
+    ) -> tuple[Any, ...]:
         row_weights = tf.gather(all_weights, rows) * present
-        return gather(rows, width, seed), tf.gather(all_targets, rows), row_weights, units
+        made = (gather(rows, width, seed), tf.gather(all_targets, rows), row_weights, units)
+        return made if tally is None else (*made, tally())
 
     signature = (_ROWS, _PRESENT, _WIDTH, _SEED, _UNITS)
     return tf.data.Dataset.from_generator(plan, output_signature=signature).map(examples).prefetch(2)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import tensorflow as tf
 
 from tfft.core.errors import ConfigError
-from tfft.distribute.cluster import read_cluster
+from tfft.distribute.cluster import Cluster, read_cluster
 
 
 class Coordinator:
@@ -34,18 +36,13 @@ class Coordinator:
     def connect(cls) -> tuple[tf.distribute.Strategy, Coordinator]:
         """Makes strategy and coordinator from TF_CONFIG; in the chief's process, before other use of TensorFlow.
 
+        A process connects once: later calls return the same strategy.
+
         Returns:
             The strategy, and what runs functions on its workers.
-
-        Raises:
-            ConfigError: When TF_CONFIG names no chief, workers and parameter servers, or this is not the chief.
         """
-        cluster = read_cluster()
-        if cluster is None or not all(cluster.jobs.get(kind) for kind in ("chief", "worker", "ps")):
-            raise ConfigError("Parameter servers need a TF_CONFIG with addresses of a chief, of workers and of ps.")
-        if cluster.task_type != "chief":
-            raise ConfigError(f"The chief trains; this process is of the kind {cluster.task_type!r} and has to serve.")
-        strategy = tf.distribute.ParameterServerStrategy(tf.distribute.cluster_resolver.TFConfigClusterResolver())
+        cluster = check_chief(read_cluster())
+        strategy = _connected(os.environ["TF_CONFIG"])
         return strategy, cls(strategy, len(cluster.jobs["worker"]))
 
     def run(self, function: Callable[..., Any], shards: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -62,16 +59,37 @@ class Coordinator:
         return [result.fetch() for result in waiting]
 
 
-def serve() -> NoReturn:
-    """Serves the chief in the process of a worker or a parameter server, until the process is ended.
+@functools.cache
+def _connected(cluster: str) -> tf.distribute.Strategy:
+    del cluster  # read from the environment; here it only tells two clusters apart
+    # Has no public name.
+    from tensorflow.python.eager import context
+
+    if context.context()._context_handle is not None:  # TensorFlow would connect, and lose what there is already
+        raise ConfigError(
+            "Parameter servers have to be connected before anything else runs on TensorFlow in the process, and "
+            "something did already, such as making a metric. Call tfft.plan(strategy='parameter_server') first."
+        )
+    return tf.distribute.ParameterServerStrategy(tf.distribute.cluster_resolver.TFConfigClusterResolver())
+
+
+def check_chief(cluster: Cluster | None) -> Cluster:
+    """Checks that this process is the chief of a cluster with parameter servers.
+
+    Args:
+        cluster: What TF_CONFIG says.
+
+    Returns:
+        The cluster.
 
     Raises:
-        ConfigError: When TF_CONFIG does not say that this process serves.
+        ConfigError: When TF_CONFIG names no chief, workers and parameter servers, or this is not the chief.
     """
-    cluster = read_cluster()
-    if cluster is None or cluster.task_type not in ("worker", "ps"):
-        raise ConfigError("Only a worker or a ps of TF_CONFIG serves; the chief trains.")
-    spec = tf.train.ClusterSpec({kind: list(addresses) for kind, addresses in cluster.jobs.items()})
-    server = tf.distribute.Server(spec, job_name=cluster.task_type, task_index=cluster.task_index, protocol="grpc")
-    server.join()
-    raise AssertionError  # TensorFlow's server never returns
+    if cluster is None or not all(cluster.jobs.get(kind) for kind in ("chief", "worker", "ps")):
+        raise ConfigError(
+            "Parameter servers need a TF_CONFIG with addresses of a chief, of workers and of ps. Start the same "
+            "program with it on each of them, or use 'multi_worker', which needs workers only."
+        )
+    if cluster.task_type != "chief":
+        raise ConfigError(f"The chief trains; this process is of the kind {cluster.task_type!r} and has to serve.")
+    return cluster

@@ -35,10 +35,10 @@ class ExecutionPlan:
 
     Attributes:
         device: What this process computes on, for instance "CPU (2 threads)".
-        strategy_name: one_device, mirrored, multi_worker or tpu.
+        strategy_name: one_device, mirrored, multi_worker, tpu or parameter_server.
         strategy: The strategy; None on one device, where a scope would only cost (Keras drops XLA in any scope).
-        num_replicas: Copies of the model that train together, in all processes.
-        num_workers: Processes that train together.
+        num_replicas: Copies of the model that train together, in all processes; under parameter servers one a worker.
+        num_workers: Processes that run the loop together; under parameter servers only the chief does.
         worker: Number of this process; 0 is the chief, which alone writes.
         precision: Keras dtype policy.
         jit_compile: Whether XLA compiles forward and backward pass of each replica.
@@ -158,5 +158,7 @@ def _choose_xla(asked: Literal["auto"] | bool, placement: Placement) -> tuple[bo
         return asked, f"jit_compile={asked} was asked for"
     if placement.kind == "CPU":
         return False, "on a CPU it gains nothing, and compiles every batch width anew"
+    if placement.name == "parameter_server":
+        return False, "weights and gradients travel in each step, beside which XLA gains little"
     where = "on each replica" if placement.num_replicas > 1 else f"one {placement.kind}"
     return True, f"{where}, and few batch widths to compile"

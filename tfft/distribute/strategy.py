@@ -1,4 +1,4 @@
-"""Which devices train together: one, several of this machine, several machines, a TPU."""
+"""Which devices train together: one, several of this machine, several machines, a TPU, workers of a chief."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfft.core.errors import ConfigError, unknown_name
 from tfft.distribute.cluster import Cluster, read_cluster
+from tfft.distribute.coordinator import Coordinator, check_chief
 from tfft.distribute.precision import DeviceKind
 
 #: Environment variables by which a machine says that it has a TPU.
@@ -163,11 +164,27 @@ def _tpu(cluster: Cluster | None, reason: str) -> Placement:
 
 
 def _parameter_server(cluster: Cluster | None, reason: str) -> Placement:
-    del cluster, reason
-    raise ConfigError(
-        "strategy='parameter_server' is not supported by the training loop. Use 'multi_worker' for several machines; "
-        "loops of your own can drive parameter servers with tfft.distribute.coordinator."
-    )
+    check_chief(cluster)
+    try:
+        strategy, _ = Coordinator.connect()
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"The workers and parameter servers of TF_CONFIG could not be connected: {text}. Start the same program "
+            "with the same cluster on each of them, and let nothing run on TensorFlow in the chief before."
+        ) from error
+    return _served(strategy, reason)
+
+
+def _served(strategy: tf.distribute.Strategy, reason: str) -> Placement:
+    """Places what a chief leads: to the loop, all workers are replicas of the chief's process, which alone writes."""
+    # The public `cluster_resolver` of this strategy is None.
+    workers: int = strategy._cluster_resolver.cluster_spec().num_tasks("worker")
+    kind = _kind_of(strategy)
+    if len(strategy.extended.worker_devices) > 1:
+        reason += f"; only the first of the {len(strategy.extended.worker_devices)} GPUs of each worker is used"
+    device = f"a {kind} of each worker" if workers > 1 else f"the {kind} of the only worker"
+    return Placement("parameter_server", strategy, kind, device, workers, 1, 0, reason)
 
 
 _MAKERS: dict[str, Callable[[Cluster | None, str], Placement]] = {
@@ -192,13 +209,15 @@ def _own(strategy: tf.distribute.Strategy, reason: str) -> Placement:
         return _placement("mirrored", strategy, _kind_of(strategy), reason)
     if isinstance(strategy, tf.distribute.TPUStrategy):
         return _placement("tpu", strategy, "TPU", reason)
+    if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+        return _served(strategy, reason)
     if isinstance(strategy, tf.distribute.OneDeviceStrategy):
         return _placement("one_device", strategy, _kind_of(strategy), reason)
     if type(strategy).__name__ == "_DefaultDistributionStrategy":
         return _one_device(None, reason)
     raise ConfigError(
         f"A {type(strategy).__name__} cannot train here. Pass a MirroredStrategy, MultiWorkerMirroredStrategy, "
-        "TPUStrategy or OneDeviceStrategy, or a name."
+        "TPUStrategy, ParameterServerStrategy or OneDeviceStrategy, or a name."
     )
 
 

@@ -64,7 +64,7 @@ def training_data(
     if augmenter is not None:
         widths = [width for _, width in order.shapes]
         gather = augmented_gather(data.examples[TRAIN].texts, cache, encoder, augmenter, widths)
-    return TrainingData(gather, split.targets, data.weights, order, sharing)
+    return TrainingData(gather, split.targets, data.weights, order, sharing, augmenter=augmenter)
 
 
 def pack_training(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfft.augment.compose import Augmenter
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.data.bucketing import choose_widths
@@ -33,6 +34,7 @@ class TrainingData:
         order: Decides the batches of each epoch.
         sharing: How batches are dealt to replicas and micro-batches.
         packed: Makes packed batches instead, targets and weights included.
+        augmenter: The augmentations that `gather` applies, if any.
     """
 
     gather: TrainingGather
@@ -41,6 +43,7 @@ class TrainingData:
     order: EpochOrder
     sharing: Sharing
     packed: PackedGather | None = None
+    augmenter: Augmenter | None = None
 
     def batches(self, epochs: int, epoch: int = 0, batch: int = 0) -> tf.data.Dataset:
         """Returns all batches to the end of the last epoch.
@@ -51,7 +54,7 @@ class TrainingData:
             batch: Batch of it to begin with, from 0.
 
         Returns:
-            A dataset of inputs, targets, weights and units.
+            A dataset of inputs, targets, weights and units, and with augmentations how often these have fired.
         """
         if self.packed is not None:
             return packed_dataset(self.packed, self.order, epochs=epochs, start=(epoch, batch), sharing=self.sharing)
@@ -63,7 +66,13 @@ class TrainingData:
             epochs=epochs,
             start=(epoch, batch),
             sharing=self.sharing,
+            tally=None if self.augmenter is None else self.augmenter.counts,
         )
+
+    def set_counts(self, counts: list[list[int]]) -> None:
+        """Tells the augmenter how often its augmentations have fired in the batches that were trained on."""
+        if self.augmenter is not None and counts:
+            self.augmenter.set_counts(counts)
 
 
 def epoch_order(

@@ -134,12 +134,14 @@ class Loop:
             prepare_callbacks(self._callbacks.callbacks, resumed[1]["callbacks"])
         self._callbacks.on_train_begin()
         position = Position() if resumed is None else self._state.restore(*resumed)
+        self._data.set_counts(position.fired)
         batches = iter(self._data.batches(self._epochs, position.epoch, position.batch))
         logs: dict[str, float] = {}
         # A run that was stopped within an epoch still validates what it has.
         while position.epoch < self._epochs and (position.batch or not self._model.stop_training):
             position, logs = self._epoch(batches, position)
         self._callbacks.on_train_end(logs)
+        self._data.set_counts(position.fired)  # the pipeline had run ahead
         return self._finish(position)
 
     def _epoch(self, batches: Iterator[Any], position: Position) -> tuple[Position, dict[str, float]]:
@@ -160,10 +162,11 @@ class Loop:
                 self._callbacks.on_test_end(validated)
                 logs.update(validated)
             self._callbacks.on_epoch_end(epoch, logs)
-        return Position(epoch + 1, 0, position.step), logs
+        return Position(epoch + 1, 0, position.step, fired=position.fired), logs
 
     def _one_step(self, batch: Any, position: Position) -> Position:
         self._callbacks.on_train_batch_begin(position.batch)
+        batch, counts = batch[:4], batch[4:]
         loss, norm = self._step(batch, position.step)
         if not math.isfinite(loss) or not (math.isfinite(norm) or self._overflow_is_skipped):
             planned, _ = next(iter(self._data.order.batches(position.epoch, position.batch)))
@@ -175,6 +178,7 @@ class Loop:
             step=position.step + 1,
             loss_sum=position.loss_sum + loss * units,
             units=position.units + units,
+            fired=counts[0].numpy().tolist() if counts else [],
         )
         if self._average is not None:
             self._average.update(after.step)

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.optimizers.schedules import LearningRateSchedule
 
 from tfft.config import FitConfig
 from tfft.core.errors import ConfigError, TrainingError, name_list, unknown_name
@@ -60,6 +61,7 @@ class ExactUpdates(keras.optimizers.Optimizer):
         self._decayed: tuple[bool, ...] = ()
         self._gradients_reduced = False
         self._delay = 0
+        self._rate_factor: Any = None
 
     def build(self, variables: Sequence[Any]) -> None:
         """Creates the slots.
@@ -78,7 +80,24 @@ class ExactUpdates(keras.optimizers.Optimizer):
                 "build it for the model it was made for, or make a new one."
             )
         super().build(list(variables))
+        self._rate_factor = self.add_variable((), initializer="ones", dtype="float32", name="rate_factor")
         self._decayed = tuple(decays(variable) and self._use_weight_decay(variable) for variable in variables)
+
+    @property
+    def learning_rate(self) -> Any:
+        """The rate of the schedule at this step, times what a callback has made of it."""
+        rate = self._get_current_learning_rate()
+        return rate if self._rate_factor is None else rate * self._rate_factor
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: Any) -> None:
+        """Scales the rest of the schedule so that the rate is this one now, as `ReduceLROnPlateau` wants it."""
+        schedule = self._learning_rate
+        now = float(schedule(self._iterations)) if isinstance(schedule, LearningRateSchedule) else 0.0
+        if self._rate_factor is None or now <= 0.0:
+            keras.optimizers.Optimizer.learning_rate.fset(self, learning_rate)
+        else:
+            self._rate_factor.assign(float(learning_rate) / now)
 
     @property
     def iterations(self) -> Any:

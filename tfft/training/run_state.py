@@ -26,6 +26,7 @@ class Position:
         step: Optimizer steps taken.
         loss_sum: Sum of the losses of the epoch's rows so far.
         units: How many rows or tokens that were.
+        fired: Rows changed and rows seen by each augmentation, in the batches that were trained on.
     """
 
     epoch: int = 0
@@ -33,6 +34,7 @@ class Position:
     step: int = 0
     loss_sum: float = 0.0
     units: float = 0.0
+    fired: list[list[int]] = dataclasses.field(default_factory=list)
 
 
 class RunState:

@@ -17,6 +17,7 @@ from tfft.metrics.base import Metrics
 from tfft.objectives.base import Objective, TaskLoss, objectives
 from tfft.training.averaging import weight_average
 from tfft.training.callbacks import KeepBest, ShowProgress
+from tfft.training.coordinated_step import CoordinatedStep
 from tfft.training.feeding import TrainingData
 from tfft.training.gradient_rules import GradientRules
 from tfft.training.loop import Checkpoints, Diverged, Loop, TrainingResult
@@ -108,7 +109,7 @@ def train(
             raise
         raise TrainingError(
             f"Worker {plan.worker} lost contact with another of the {plan.num_workers} workers: "
-            f"{str(error).splitlines()[0][:200]}. Start all of them again with resume=True."
+            f"{str(error).split('}} ', 1)[-1].splitlines()[0][:200]}. Start all of them again with resume=True."
         ) from error
     finally:
         progress.close()
@@ -146,7 +147,8 @@ def make_step(
         clip_norm=config.clip_norm,
         groups=groups,
     )
-    return TrainStep(
+    made = CoordinatedStep if plan.strategy_name == "parameter_server" else TrainStep
+    return made(
         model,
         loss=loss,
         objective=_objective(config),
