@@ -79,7 +79,7 @@ def main() -> None:
 def train(folder: str, preset: str, writes: str) -> None:
     """Runs `tfft.fit` and keeps all that it gives."""
     events = Events(Path(folder) / "events.txt")
-    plateau = keras.callbacks.ReduceLROnPlateau(monitor="val_loss", patience=50)
+    plateau = keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=1, min_delta=1.0, factor=0.7)
     kept = {"output_dir": f"{folder}/run", "checkpoint_steps": CHECKPOINT_STEPS, "resume": True}
     model = tfft.fit(
         f"{folder}/reviews.csv",

@@ -7,10 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfft.core.errors import TrainingError
 from tfft.distribute.coordinator import Coordinator
 from tfft.training.forward_backward import Place, Rows, Sums
-from tfft.training.step import TrainStep, _open_spec
+from tfft.training.step import TrainStep, open_spec
 
 
 class CoordinatedStep(TrainStep):
@@ -21,33 +20,12 @@ class CoordinatedStep(TrainStep):
     away is computed by another one: a worker writes nothing.
     """
 
-    def __call__(self, batch: tuple[Any, tf.Tensor, tf.Tensor, tf.Tensor], step: int) -> tuple[float, float]:
-        """Takes one step.
-
-        Args:
-            batch: Inputs, targets, weights and units of the rows of all replicas, one replica after the other.
-            step: Number of the step, from 0.
-
-        Returns:
-            The loss of the global batch, and the norm of its gradient before clipping.
-
-        Raises:
-            TrainingError: When a parameter server was lost.
-        """
-        try:
-            return super().__call__(batch, step)
-        except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
-            raise TrainingError(
-                f"A parameter server was lost in step {step + 1}, and the weights it held with it. Start the chief, "
-                "workers and ps again with resume=True and the same output_dir."
-            ) from error
-
     def _trace(self, rows: Any) -> Callable[..., Any]:
         """Traces what a worker computes and what the chief does with it, each once."""
         scalar = tf.TensorSpec([], tf.int64)
         metrics = tf.nest.map_structure(tf.TensorSpec.from_tensor, self.metric_values)
         compute = tf.function(self._on_a_worker, autograph=False).get_concrete_function(
-            tf.nest.map_structure(_open_spec, rows), tf.TensorSpec([], tf.float32), scalar, scalar, metrics
+            tf.nest.map_structure(open_spec, rows), tf.TensorSpec([], tf.float32), scalar, scalar, metrics
         )
         # The structure that workers send: one `Sums` a replica.
         sent = tf.nest.map_structure(

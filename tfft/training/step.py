@@ -99,7 +99,7 @@ class TrainStep:
     def _trace(self, rows: Any) -> Callable[..., Any]:
         """Traces the step once, for every number of rows and every width."""
         specs = (
-            *(tf.nest.map_structure(_open_spec, rows), tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int64)),
+            *(tf.nest.map_structure(open_spec, rows), tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int64)),
             tf.nest.map_structure(tf.TensorSpec.from_tensor, self.metric_values),
         )
         strategy = self._plan.strategy
@@ -179,7 +179,7 @@ class TrainStep:
         return norm
 
 
-def _open_spec(tensor: tf.Tensor) -> tf.TensorSpec:
+def open_spec(tensor: tf.Tensor) -> tf.TensorSpec:
     """Returns what a batch looks like when its rows and its width may be any."""
     open_axes = 2
     shape = [None] * min(tensor.shape.rank, open_axes) + list(tensor.shape[open_axes:])

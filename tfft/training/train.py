@@ -105,6 +105,11 @@ def train(
     try:
         return loop.run()
     except _LOST_WORKER as error:
+        if plan.strategy_name == "parameter_server":
+            raise TrainingError(
+                "A parameter server was lost, and the weights it held with it. Start the chief, workers and ps again "
+                "with resume=True and the same output_dir."
+            ) from error
         if plan.num_workers == 1:
             raise
         raise TrainingError(
