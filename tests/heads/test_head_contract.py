@@ -89,3 +89,15 @@ def test_dropout_acts_in_training_only(name: str) -> None:
     still = np.asarray(model(inputs, training=False))
     np.testing.assert_array_equal(model(inputs, training=False), still)
     assert not np.allclose(model(inputs, training=True), still)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_head_says_rightly_whether_it_reads_the_first_token_only(name: str, pooling: str) -> None:
+    head_spec = spec(pooling=pooling)
+    _, model = models(name, head_spec)
+    features, mask = batch()
+    others = features.copy()
+    others[:, 1:] += 1.0
+    same = np.array_equal(model([features, mask]), model([others, mask]))
+    assert same == heads.get(name).first_token_only(head_spec)

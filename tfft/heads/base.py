@@ -28,6 +28,16 @@ class Head(Protocol):
     What `pool` gives is what head-only training caches, so all trainable layers belong to `build`.
     """
 
+    def first_token_only(self, spec: HeadSpec) -> bool:
+        """Tells whether `pool` reads the features of the first token alone, so that no others need be computed.
+
+        Args:
+            spec: Options and sizes.
+
+        Returns:
+            Whether features of shape `(batch, 1, hidden_dim)` are enough.
+        """
+
     def pool(self, features: Any, padding_mask: Any, spec: HeadSpec) -> Any:
         """Reduces token features without any trainable layer.
 

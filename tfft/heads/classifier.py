@@ -13,6 +13,10 @@ from tfft.layers.pooling import POOLING
 class ClassifierHead:
     """One vector a row to one logit a class."""
 
+    def first_token_only(self, spec: HeadSpec) -> bool:
+        """Tells whether the first token is what is pooled."""
+        return spec.config.pooling == "first"
+
     def pool(self, features: Any, padding_mask: Any, spec: HeadSpec) -> Any:
         """Pools token features to `(batch, hidden_dim)`."""
         return POOLING[spec.config.pooling](name="pooling")([features, padding_mask])

@@ -7,6 +7,7 @@ import dataclasses
 import keras
 
 from tfft.backbones.base import TextBackbone
+from tfft.backbones.first_token import first_token_features
 from tfft.config import FitConfig
 from tfft.core.errors import ConfigError
 from tfft.heads.base import HeadSpec, heads
@@ -51,7 +52,8 @@ def build_model(backbone: TextBackbone, head_name: str, config: FitConfig, num_o
     head = heads.get(head_name)
     inputs = backbone.inputs()
     # A frozen backbone has no dropout, so that training on features computed once is training on it.
-    token_features = backbone.features(inputs, frozen=config.freeze == "backbone")
+    features_of = first_token_features if head.first_token_only(spec) else TextBackbone.features
+    token_features = features_of(backbone, inputs, frozen=config.freeze == "backbone")
     pooled = head.pool(token_features, inputs["padding_mask"], spec)
     features = keras.Model(inputs, pooled, name="features")
     head_input = keras.Input(shape=pooled.shape[1:], dtype=pooled.dtype, name="pooled_features")
