@@ -9,12 +9,15 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 TEST_PROCESSES ?= 2
 INSTALLED := $(VENV)/.installed
 # In an environment of its own: its docstring_parser_fork overwrites the docstring_parser of tensorflow-datasets.
+# Hugging Face PEFT and PyTorch, which tfft is compared with; another environment can be named.
+REFERENCE := $(VENV)/reference
+TFFT_REFERENCE_PYTHON ?=
 PYDOCLINT := $(VENV)/pydoclint/bin/pydoclint
 
-.PHONY: help venv demo test test-slow lint format notebooks clean
+.PHONY: help venv demo test test-slow test-reference lint format notebooks clean
 
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 venv: $(INSTALLED)  ## Create .venv with everything installed
 
@@ -34,6 +37,15 @@ test: venv  ## Run the tests, the notebook included
 
 test-slow: venv  ## Run the end-to-end tests on real weights and data
 	$(RUN) -m pytest -m slow
+
+$(REFERENCE)/.installed: benchmarks/requirements-reference.txt
+	$(PYTHON) -m venv $(REFERENCE)
+	$(REFERENCE)/bin/python -m pip install --disable-pip-version-check --progress-bar off -r $<
+	@touch $@
+
+# TFFT_REFERENCE_PYTHON=... names an environment that is there already.
+test-reference: venv $(if $(TFFT_REFERENCE_PYTHON),,$(REFERENCE)/.installed)  ## Compare with Hugging Face PEFT, in an environment of its own
+	TFFT_REFERENCE_PYTHON=$(or $(TFFT_REFERENCE_PYTHON),$(REFERENCE)/bin/python) $(RUN) -m pytest -m reference
 
 $(PYDOCLINT): Makefile
 	$(PYTHON) -m venv $(VENV)/pydoclint

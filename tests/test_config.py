@@ -83,6 +83,8 @@ ELSE: list[dict[str, Any]] = [
         "split": "time",
     },
     {"task": "text_classification", "split_column": "part", "split": "predefined", "streaming": False},
+    {"task": "text_classification", "peft": {"method": "lora", "rank": 4}, "quantize_base": "int8"},
+    {"task": "text_classification", "train_layers": "last:2"},
     {
         "task": "text_classification",
         "layer_decay": 0.9,
@@ -94,6 +96,7 @@ ELSE: list[dict[str, Any]] = [
     },
 ]
 EVERYTHING = [OTHER, *ELSE]
+EVERYTHING_NAMES = ["other", "test data", "split column", "peft", "train_layers", "layers"]
 
 
 def problems(**options: Any) -> list[str]:
@@ -108,6 +111,12 @@ def problems(**options: Any) -> list[str]:
     [
         ({"ema": 0.9, "swa_start": 0.5}, "ema and swa_start"),
         ({"freeze": "backbone", "layer_decay": 0.9}, "layer_decay"),
+        ({"peft": "head", "layer_decay": 0.9}, "layer_decay"),
+        ({"peft": "lora", "freeze": "backbone"}, "peft, train_layers and freeze"),
+        ({"peft": "lora", "train_layers": "last:2"}, "peft, train_layers and freeze"),
+        ({"peft": {"rank": 4}}, "names no method"),
+        ({"quantize_base": "int8"}, "quantize_base"),
+        ({"quantize_base": "int8", "train_layers": "last:2"}, "quantize_base"),
         ({"freeze": "backbone", "unfreeze_epochs": 1.0}, "unfreeze_epochs"),
         ({"freeze": "backbone", "gradient_checkpointing": True}, "gradient_checkpointing"),
         ({"freeze": "backbone", "r_drop": 1.0, "dropout": 0.0}, "r_drop"),
@@ -329,7 +338,7 @@ def test_every_option_has_another_value_here_than_its_default() -> None:
     assert sorted(changed) == sorted(option_names())
 
 
-@pytest.mark.parametrize("options", EVERYTHING, ids=["other", "test data", "split column", "layers"])
+@pytest.mark.parametrize("options", EVERYTHING, ids=EVERYTHING_NAMES)
 def test_every_option_survives_a_round_trip_through_plain_data(options: dict[str, Any]) -> None:
     config = FitConfig.from_mapping(options)
     plain = config.to_dict()
@@ -349,7 +358,7 @@ def test_plain_data_is_a_copy() -> None:
     assert config.augment == {"random_swap": 0.3, "span_masking": {"probability": 0.2, "rate": 0.1}}
 
 
-@pytest.mark.parametrize("options", EVERYTHING, ids=["other", "test data", "split column", "layers"])
+@pytest.mark.parametrize("options", EVERYTHING, ids=EVERYTHING_NAMES)
 def test_every_option_survives_a_config_file(tmp_path: Path, options: dict[str, Any]) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(options, sort_keys=False), "utf-8")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tfft.api import cross_validate, find_learning_rate, fit, inspect, load, plan
+    from tfft.api import cross_validate, find_learning_rate, fit, inspect, load, load_adapter, peft_report, plan
     from tfft.config import FitConfig
     from tfft.core.errors import (
         ArtifactError,
@@ -25,6 +25,18 @@ if TYPE_CHECKING:
     from tfft.evaluation.cross_validation import CrossValidation
     from tfft.finetuned import FineTunedModel
     from tfft.inspection import Inspection
+    from tfft.peft.adalora import AdaLoRAConfig
+    from tfft.peft.adapter_set import AdapterSet
+    from tfft.peft.bitfit import BitFitConfig
+    from tfft.peft.dora import DoRAConfig
+    from tfft.peft.houlsby import HoulsbyConfig
+    from tfft.peft.ia3 import IA3Config
+    from tfft.peft.lora import LoRAConfig
+    from tfft.peft.partial import PartialConfig
+    from tfft.peft.pfeiffer import PfeifferConfig
+    from tfft.peft.prefix import PrefixConfig
+    from tfft.peft.prompt import PromptConfig
+    from tfft.peft.report import PeftReport
     from tfft.planning import RunPlan
     from tfft.tasks.text_classification import Prediction
     from tfft.training.learning_rate_finder import LearningRateCurve
@@ -36,11 +48,25 @@ _PUBLIC = {
     "fit": "tfft.api",
     "inspect": "tfft.api",
     "load": "tfft.api",
+    "load_adapter": "tfft.api",
+    "peft_report": "tfft.api",
     "plan": "tfft.api",
     "FitConfig": "tfft.config",
     "CrossValidation": "tfft.evaluation.cross_validation",
     "Inspection": "tfft.inspection",
     "FineTunedModel": "tfft.finetuned",
+    "AdapterSet": "tfft.peft.adapter_set",
+    "AdaLoRAConfig": "tfft.peft.adalora",
+    "BitFitConfig": "tfft.peft.bitfit",
+    "DoRAConfig": "tfft.peft.dora",
+    "HoulsbyConfig": "tfft.peft.houlsby",
+    "IA3Config": "tfft.peft.ia3",
+    "LoRAConfig": "tfft.peft.lora",
+    "PartialConfig": "tfft.peft.partial",
+    "PfeifferConfig": "tfft.peft.pfeiffer",
+    "PrefixConfig": "tfft.peft.prefix",
+    "PromptConfig": "tfft.peft.prompt",
+    "PeftReport": "tfft.peft.report",
     "RunPlan": "tfft.planning",
     "LearningRateCurve": "tfft.training.learning_rate_finder",
     "Prediction": "tfft.tasks.text_classification",
@@ -54,17 +80,29 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "AdaLoRAConfig",
+    "AdapterSet",
     "ArtifactError",
+    "BitFitConfig",
     "ConfigError",
     "CrossValidation",
     "DataError",
+    "DoRAConfig",
     "ExportError",
     "FineTunedModel",
     "FitConfig",
+    "HoulsbyConfig",
+    "IA3Config",
     "Inspection",
     "LearningRateCurve",
+    "LoRAConfig",
+    "PartialConfig",
+    "PeftReport",
+    "PfeifferConfig",
     "Prediction",
+    "PrefixConfig",
     "PresetError",
+    "PromptConfig",
     "RunPlan",
     "TfftError",
     "TrainingError",
@@ -74,6 +112,8 @@ __all__ = [
     "fit",
     "inspect",
     "load",
+    "load_adapter",
+    "peft_report",
     "plan",
 ]
 

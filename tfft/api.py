@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tfft.evaluation.cross_validation import CrossValidation
     from tfft.finetuned import FineTunedModel
     from tfft.inspection import Inspection
+    from tfft.peft.report import PeftReport
     from tfft.planning import RunPlan
     from tfft.splitting import Sources
     from tfft.training.learning_rate_finder import LearningRateCurve
@@ -209,6 +210,41 @@ def plan(
     return plan_run(settings, None if without else sources, execution, console, memory=memory)
 
 
+def peft_report(
+    run: str | os.PathLike[str] | None = None, *, config: FitConfig | None = None, quiet: bool = False, **options: Any
+) -> PeftReport:
+    """Says what a parameter-efficient method trains and what that costs, without training.
+
+    Args:
+        run: The run directory of an earlier `tfft.fit`; None for what `options` say.
+        config: All options as an object; `options` replace single fields of it.
+        quiet: Say nothing and show no progress.
+        **options: The fields of `tfft.FitConfig` as for `fit`: `preset`, `peft` or `train_layers`.
+
+    Returns:
+        Trained weights and their share, memory of gradients and optimizer, size of the adapter's file, layer by layer.
+
+    Raises:
+        ConfigError: When no method is named, or it finds nothing to act on.
+        ArtifactError: When the run directory was altered.
+
+    Example:
+        >>> print(tfft.peft_report(peft="lora"))
+    """
+    if run is not None:
+        if given := sorted([*options, *([] if config is None else ["config"])]):
+            raise ConfigError(f"A run directory says by itself what it is; leave {given[0]} out.")
+        return load(run, quiet=quiet).peft_report()
+    settings, _ = _settings("-", config, {"task": "text_classification", **options})
+    if settings.peft_method is None or settings.head_only:
+        raise ConfigError("No method is named; pass for instance peft='lora' or train_layers='last:2'.")
+    prepare_tensorflow()
+
+    from tfft.planning import report_peft
+
+    return report_peft(settings)
+
+
 def inspect(
     data: Any = None, *, quality: bool | Mapping[str, str] = False, rows: int = 5, quiet: bool = False, **options: Any
 ) -> Inspection:
@@ -266,6 +302,8 @@ def _settings(data: Any, config: FitConfig | None, options: Mapping[str, Any]) -
     }
     if given.get("augment") is not None:
         described["augment"] = _plain_augmentations(given["augment"])
+    if hasattr(given.get("peft"), "to_dict"):  # a config of a method
+        described["peft"] = given["peft"].to_dict()
     settings = FitConfig.from_mapping({**given, **described})
     if sources["train"] is None:
         raise DataError("No data was given; pass a file or a DataFrame as the first argument, or name it as data.")
@@ -317,9 +355,37 @@ def load(directory: str | os.PathLike[str], *, quiet: bool = False) -> FineTuned
     read_manifest(Path(directory))
     prepare_tensorflow()
 
-    from tfft.finetuned import load_run
+    from tfft.loading import load_run
 
     return load_run(Path(directory), Console(quiet=quiet))
+
+
+def load_adapter(
+    directory: str | os.PathLike[str], *, preset: str | None = None, quiet: bool = False
+) -> FineTunedModel:
+    """Loads an adapter with its head onto the backbone it was trained on; nothing in its files is executed.
+
+    Args:
+        directory: What `FineTunedModel.save_adapter` wrote.
+        preset: The backbone, for instance where it lies now; None for the one named when the adapter was trained.
+        quiet: Say nothing and show no progress.
+
+    Returns:
+        The model, which predicts exactly as the one that was saved.
+
+    Raises:
+        ArtifactError: When a file is missing, truncated or altered, or the backbone is another one.
+
+    Example:
+        >>> model.save_adapter("adapters/reviews")
+        >>> tfft.load_adapter("adapters/reviews").predict(["what a film"])[0].label
+        'positive'
+    """
+    prepare_tensorflow()
+
+    from tfft.loading import load_adapter_run
+
+    return load_adapter_run(Path(directory), preset, Console(quiet=quiet))
 
 
 def _with_options(function: Any) -> None:
@@ -333,5 +399,5 @@ def _with_options(function: Any) -> None:
     function.__signature__ = signature(function).replace(parameters=[*own, *shown])
 
 
-for _function in (fit, cross_validate, find_learning_rate, plan, inspect):
+for _function in (fit, cross_validate, find_learning_rate, plan, peft_report, inspect):
     _with_options(_function)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import keras
 import numpy as np
 
 from tfft.backbones.base import TextBackbone
-from tfft.backbones.keras_hub import load_saved_text_backbone, save_text_backbone
+from tfft.backbones.keras_hub import save_text_backbone
 from tfft.config import FitConfig
 from tfft.console import Console
-from tfft.core.errors import ArtifactError, ConfigError, DataError
+from tfft.core.errors import ConfigError, DataError
 from tfft.data.pipeline import token_gather
 from tfft.data.schema import TextExamples
 from tfft.data.token_cache import encode_texts
@@ -24,14 +25,17 @@ from tfft.evaluation.report import Report
 from tfft.export.base import Exportable, exporters
 from tfft.inference import ForwardRunner
 from tfft.layers.text_encoder import TextEncoder
+from tfft.peft.base import Adapter
+from tfft.peft.files import SavedHead, save_adapter
+from tfft.peft.report import PeftReport, peft_report
 from tfft.quality.masking import Masker
 from tfft.reading import is_source, read_examples
-from tfft.runs.run_directory import read_run, versions, write_run
+from tfft.runs.run_directory import versions, write_run
 from tfft.tasks.base import Task, tasks
-from tfft.training.build import BuiltModel, build_model
+from tfft.training.build import BuiltModel
 
-_HEAD_WEIGHTS = "head.weights.h5"
-_PRESET = "preset"
+#: Parts of a run directory.
+HEAD_WEIGHTS, PRESET, ADAPTER = "head.weights.h5", "preset", "adapter"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +103,46 @@ class FineTunedModel:
     def history(self) -> dict[str, list[float]]:
         """Figure to its value after each epoch."""
         return self.record.history
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """What the parameter-efficient method added to the backbone; None when there was no such method."""
+        return self._built.adapter
+
+    def merge(self) -> None:
+        """Folds the adapter into the backbone's weights: predictions are the same up to rounding, and cost less.
+
+        Raises:
+            ConfigError: When there is no adapter, or its method or the quantized backbone does not allow it.
+        """
+        self._own_adapter().merge()
+        self.__dict__.pop("_runner", None)  # its graph holds the adapter
+
+    def unmerge(self) -> None:
+        """Gives the backbone its own weights back, to the bit.
+
+        Raises:
+            ConfigError: When there is no adapter, or it is not merged.
+        """
+        self._own_adapter().unmerge()
+        self.__dict__.pop("_runner", None)
+
+    def _own_adapter(self) -> Adapter:
+        if self.adapter is None:
+            raise ConfigError("This model has no adapter: all that was trained are weights of its own.")
+        return self.adapter
+
+    @contextlib.contextmanager
+    def _merged_as(self, merged: bool) -> Iterator[None]:
+        """Folds the adapter in, or takes it out again, for a while."""
+        before = self.adapter is not None and self.adapter.merged
+        if before != merged:
+            (self.merge if merged else self.unmerge)()
+        try:
+            yield
+        finally:
+            if before != merged:
+                (self.unmerge if merged else self.merge)()
 
     @functools.cached_property
     def _runner(self) -> ForwardRunner:
@@ -216,29 +260,87 @@ class FineTunedModel:
         outputs = self._outputs(examples.texts, batch_size, self._console)
         return Evaluation(f"{examples.where}, {len(examples):,} rows", self.task.metrics(outputs, targets, self.labels))
 
-    def export(self, directory: str | Path, *, format: str = "saved_model") -> Path:
+    def export(self, directory: str | Path, *, format: str = "saved_model", merge: bool | None = None) -> Path:
         """Exports the model and verifies what was written.
 
         Args:
             directory: The model's base directory; a version directory is created in it.
             format: Name of an exporter.
+            merge: Whether the adapter of a parameter-efficient method is folded into the weights, so that the export
+                costs no more than the backbone does. None: where that can be done.
 
         Returns:
             What was written, for instance `saved_models/reviews/1`.
 
         Raises:
+            ConfigError: When `merge` is asked for and cannot be done.
             ExportError: When the reloaded export does not agree with `predict`.
         """
-        exportable = Exportable(
-            model=self._built.model,
-            encoder=self._encoder,
-            task=self.task,
+        exporter = exporters.get(format)
+        if merge is None:
+            merge = self.adapter is not None and self.adapter.can_merge
+            if self.adapter is not None:
+                how = "folded into the weights" if merge else "kept apart, since it cannot be folded into the weights"
+                self._console.say(f"export: the {self.adapter.config.method} adapter is {how}")
+
+        def predict(texts: Sequence[str]) -> list[Any]:
+            # What was trained is the model with its adapter apart: that is what the export must agree with.
+            with self._merged_as(False):
+                return self.task.decode(self._outputs(texts, 32, Console(quiet=True)), self.labels)
+
+        with self._merged_as(merge):
+            exportable = Exportable(
+                model=self._built.model,
+                encoder=self._encoder,
+                task=self.task,
+                labels=self.labels,
+                held_out=self.record.held_out,
+                predict=predict,
+                metadata={"task": self.config.task, "labels": self.labels, "versions": versions()},
+            )
+            return exporter.export(exportable, Path(directory), self._console)
+
+    def save_adapter(self, directory: str | Path, *, overwrite: bool = False) -> Path:
+        """Writes the adapter and the head without the backbone; `tfft.load_adapter` puts them on it again.
+
+        Args:
+            directory: Where to write.
+            overwrite: Whether an earlier adapter there may be replaced.
+
+        Returns:
+            The directory.
+
+        Raises:
+            ConfigError: When there is no adapter.
+            ArtifactError: When writing fails; what was there before is left as it was.
+        """
+        options = {
+            "config": self.config.to_dict(),
+            "sequence_length": self._encoder.sequence_length,
+            "metrics": self.report.to_dict(),
+            "held_out": self.record.held_out,
+            "best_epoch": self.record.best_epoch,
+        }
+        weights = {variable.path: np.asarray(variable.value) for variable in self._built.head.weights}
+        return save_adapter(
+            directory,
+            self._own_adapter(),
+            base_name=self._backbone.preset,
+            head=SavedHead(options, weights),
             labels=self.labels,
-            held_out=self.record.held_out,
-            predict=lambda texts: self.task.decode(self._outputs(texts, 32, Console(quiet=True)), self.labels),
-            metadata={"task": self.config.task, "labels": self.labels, "versions": versions()},
+            overwrite=overwrite,
         )
-        return exporters.get(format).export(exportable, Path(directory), self._console)
+
+    def peft_report(self) -> PeftReport:
+        """Says what training the adapter costs: trained weights, memory, size of its file, layer by layer.
+
+        Returns:
+            The report; `str()` of it is for people.
+
+        Raises:
+            ConfigError: When there is no adapter.
+        """
+        return peft_report(self.keras_model, self._own_adapter())
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Writes the run directory.
@@ -265,52 +367,11 @@ class FineTunedModel:
         }
 
         def write_weights(folder: Path) -> None:
-            save_text_backbone(self._backbone, folder / _PRESET)
-            self._built.head.save_weights(folder / _HEAD_WEIGHTS)
+            save_text_backbone(self._backbone, folder / PRESET)
+            self._built.head.save_weights(folder / HEAD_WEIGHTS)
+            if self.adapter is not None and not self.adapter.trains_base:
+                save_adapter(folder / ADAPTER, self.adapter, base_name=self._backbone.preset)
 
-        write_run(Path(directory), documents, write_weights, overwrite=overwrite)
+        with self._merged_as(False):
+            write_run(Path(directory), documents, write_weights, overwrite=overwrite)
         self._console.say(f"saved: {directory}")
-
-
-def load_run(directory: Path, console: Console) -> FineTunedModel:
-    """Loads a run directory; nothing in it is executed.
-
-    Args:
-        directory: What `FineTunedModel.save` wrote.
-        console: Where progress is shown.
-
-    Returns:
-        The model, which predicts exactly as the one that was saved.
-
-    Raises:
-        ArtifactError: When anything in the directory was altered, truncated or is missing.
-    """
-    documents = read_run(directory)
-    try:
-        config = FitConfig.from_mapping(documents["config"])
-        labels, details = documents["labels"], documents["run_details"]
-        task = tasks.get(str(config.task))
-        report = Report.from_dict(documents["metrics"], task.restore_metrics)
-        backbone = load_saved_text_backbone(directory / _PRESET)
-        built = build_model(backbone, task.head, config, len(labels))
-        built.head.load_weights(directory / _HEAD_WEIGHTS)
-        record = RunRecord(
-            history=documents["history"],
-            data=documents["data"],
-            held_out=documents["held_out"],
-            best_epoch=details["best_epoch"],
-            plan={name: value for name, value in details.items() if name not in {"best_epoch", "sequence_length"}},
-        )
-        encoder = backbone.encoder(details["sequence_length"])
-    except KeyError as error:
-        raise ArtifactError(f"{directory} lacks {error}; it was not written by this version of tfft.") from error
-    return FineTunedModel(
-        config=config,
-        labels=labels,
-        backbone=backbone,
-        built=built,
-        encoder=encoder,
-        record=record,
-        report=report,
-        console=console,
-    )

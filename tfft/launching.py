@@ -90,20 +90,28 @@ class Launch:
         plan = self.plan
         prepare_tensorflow()
 
+        from tfft.distribute.lost_process import lost_process_named
         from tfft.fitting import run_fit
         from tfft.training.train import Extras
 
         extras = Extras(self._callbacks, self._metrics)
-        return run_fit(self._settings, splits, plan, self._console, augmentations=self._augmentations, extras=extras)
+        with lost_process_named(plan):
+            return run_fit(
+                self._settings, splits, plan, self._console, augmentations=self._augmentations, extras=extras
+            )
 
     def range_test(self, splits: SplitData, **sweep: Any) -> LearningRateCurve:
         """Tries learning rates on data that is split."""
         plan = self.plan
         prepare_tensorflow()
 
+        from tfft.distribute.lost_process import lost_process_named
         from tfft.fitting import run_range_test
 
-        return run_range_test(self._settings, splits, plan, self._console, augmentations=self._augmentations, **sweep)
+        with lost_process_named(plan):
+            return run_range_test(
+                self._settings, splits, plan, self._console, augmentations=self._augmentations, **sweep
+            )
 
 
 def is_finished(settings: FitConfig) -> bool:

@@ -14,6 +14,7 @@ from tfft.backbones.base import TextBackbone
 from tfft.backbones.keras_hub import load_text_backbone
 from tfft.config import FitConfig
 from tfft.console import Console, as_text
+from tfft.core.errors import ConfigError
 from tfft.data.splits import TRAIN
 from tfft.data.token_cache import encode_texts
 from tfft.distribute.available import available_memory
@@ -32,9 +33,10 @@ from tfft.distribute.plan import ExecutionPlan
 from tfft.evaluation.tables import render
 from tfft.layers.recompute import recompute
 from tfft.metrics.base import Table
+from tfft.peft.report import PeftReport, peft_report
 from tfft.splitting import Sources, split_data
 from tfft.tasks.base import tasks
-from tfft.training.build import build_model
+from tfft.training.build import build_model, with_room
 
 #: Classes of the imagined head when there is no data.
 _FEWEST_LABELS = 2
@@ -138,10 +140,29 @@ def plan_run(
             console.say("the data is not read: it decides nothing but the memory of a step, which memory=True asks for")
         return RunPlan(plan)
     with plan.policy():
-        backbone = load_text_backbone(config.preset, plan.precision)
+        backbone = with_room(load_text_backbone(config.preset, plan.precision), config)
         width, labels = _sizes(config, sources, backbone, console)
         model = build_model(backbone, tasks.get(str(config.task)).head, config, labels).model
     return RunPlan(plan, plan_memory(model, backbone.blocks, workload_of(config, plan, width), plan.kind, config))
+
+
+def report_peft(config: FitConfig) -> PeftReport:
+    """Says what the method of a config trains.
+
+    Args:
+        config: The options.
+
+    Returns:
+        The report; the head is that of two classes.
+
+    Raises:
+        ConfigError: When there is no method.
+    """
+    backbone = load_text_backbone(config.preset)
+    built = build_model(backbone, tasks.get(str(config.task)).head, config, _FEWEST_LABELS)
+    if built.adapter is None:
+        raise ConfigError("No method is named; pass for instance peft='lora'.")
+    return peft_report(built.model, built.adapter)
 
 
 def plan_memory(
@@ -161,7 +182,7 @@ def plan_memory(
     """
     recomputing: Recomputing | None = (lambda: recompute(blocks)) if blocks else None
     free = available_memory(kind)
-    if config.freeze == "backbone":
+    if config.head_only:
         now = estimate_frozen(model, workload)
         return MemoryPlan(workload, now, _for_all_parts(free, now), [])
     with recompute(blocks) if workload.gradient_checkpointing else contextlib.nullcontext():

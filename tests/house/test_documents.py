@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 DATA = (ROOT / "docs" / "data.md").read_text("utf-8")
+PEFT = (ROOT / "docs" / "peft.md").read_text("utf-8")
 TRAINING = (ROOT / "docs" / "training.md").read_text("utf-8")
 
 
@@ -46,6 +47,7 @@ def test_the_readme_has_the_snippets_that_are_tested() -> None:
     assert len(blocks("yaml")) == 1
     assert len(blocks("python", DATA)) == len(blocks("sh", DATA)) == 1
     assert len(blocks("python", TRAINING)) == len(blocks("sh", TRAINING)) == 1
+    assert len(blocks("python", PEFT)) == len(blocks("sh", PEFT)) == 1
 
 
 @pytest.mark.parametrize("code", blocks("python"))
@@ -91,11 +93,31 @@ def test_shell_snippet_about_training_runs(script: str, folder: Path) -> None:
     assert (folder / "runs" / "shell" / "run.json").is_file()
 
 
+@pytest.mark.parametrize("code", blocks("python", PEFT))
+def test_python_snippet_about_peft_runs(code: str, folder: Path) -> None:
+    out = run([sys.executable, "-c", code], folder)
+    assert "adapter file" in out
+    assert (folder / "adapters" / "reviews" / "adapter.safetensors").stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("script", blocks("sh", PEFT))
+def test_shell_snippet_about_peft_runs(script: str, folder: Path) -> None:
+    out = run(["bash", "-euo", "pipefail", "-c", script], folder)
+    assert "trained weights by layer" in out
+    assert (folder / "runs" / "qdora" / "adapter" / "adapter.json").is_file()
+
+
+def test_the_page_about_peft_names_every_method() -> None:
+    from tfft.peft.base import methods
+
+    assert set(methods.names()) == set(re.findall(r"^\| `(\w+)` \|", PEFT, re.MULTILINE))
+
+
 def test_the_page_about_training_names_every_option_of_the_engine() -> None:
     from tfft.config.execution_options import ExecutionOptions
     from tfft.config.training_options import TrainingOptions
 
-    named = set(re.findall(r"[a-z_0-9]+", TRAINING))
+    named = set(re.findall(r"[a-z_0-9]+", TRAINING + PEFT))
     options = {field.name for kind in (ExecutionOptions, TrainingOptions) for field in dataclasses.fields(kind)}
     # Those that the README or the page about data is about.
     elsewhere = {"pooling", "learning_rate", "class_weights", "monitor", "patience", "weight_decay", "baselines"}

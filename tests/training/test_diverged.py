@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import keras
 import ml_dtypes
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+import tfft
+from tfft.core.errors import TrainingError
 from tfft.training.diverged import write_diverged
 
 IDS = np.arange(12, dtype=np.int32).reshape(3, 4)
@@ -79,3 +83,31 @@ def test_what_cannot_be_written_is_part_of_what_is_said(tmp_path: Path) -> None:
     said = write_diverged(tmp_path / "strings", **batch(inputs={"text": np.array(["a"], object)}))
     assert "could not be written" in said
     assert not (tmp_path / "strings").exists()
+
+
+class Poison(keras.callbacks.Callback):
+    """Makes a weight infinite before a step, counted from 0."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self._step, self._taken = step, 0
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self._taken == self._step:
+            weight = self.model.trainable_variables[0]
+            weight.assign(np.full(weight.shape, np.inf))
+        self._taken += 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_the_learning_rate_is_that_of_the_step(
+    opinions: pd.DataFrame, options: dict[str, Any], tmp_path: Path, precision: str
+) -> None:
+    """48 rows in batches of 8, 4 epochs: 24 steps, of which the first 6 warm up. Loss scaling skips the step."""
+    step, total, warmup = 10, 24, 6
+    given = {**options, "freeze": "backbone", "warmup_fraction": warmup / total, "precision": precision}
+    with pytest.raises(TrainingError, match=f"at step {step + 1}"):
+        tfft.fit(opinions, callbacks=[Poison(step)], output_dir=str(tmp_path / "run"), quiet=True, **given)
+    batch = json.loads((tmp_path / "run.diverged" / "batch.json").read_text("utf-8"))
+    expected = options["learning_rate"] * (1 - (step - warmup) / (total - warmup))
+    assert batch["learning_rate"] == pytest.approx(expected, rel=1e-5)

@@ -134,6 +134,27 @@ def shows_in(name: str) -> Callable[[Check], Check]:
     return add
 
 
+@shows_in("peft")
+def _only_the_adapter_and_the_head_are_trained(bench: Bench) -> None:
+    model = bench.fit(freeze="none", peft={"method": "lora", "rank": 2}, learning_rate=None)
+    trained = {variable.name for variable in model.keras_model.trainable_variables}
+    assert trained == {"lora_a", "lora_b", "kernel", "bias"}
+
+
+@shows_in("train_layers")
+def _the_layers_below_stay_as_they_are(bench: Bench) -> None:
+    model = bench.fit(freeze="none", train_layers="last:1")
+    trained = {variable.path.split("/")[0] for variable in model.keras_model.trainable_variables}
+    assert trained == {"transformer_layer_1", "logits"}
+
+
+@shows_in("quantize_base")
+def _the_backbone_is_kept_in_few_bits(bench: Bench) -> None:
+    model = bench.fit(freeze="none", peft="lora", quantize_base="int8")
+    kernels = [variable for variable in model.keras_model.variables if "query/kernel" in variable.path]
+    assert {variable.dtype for variable in kernels if not variable.path.endswith("scale")} == {"int8"}
+
+
 @shows_in("data")
 def _names_the_file_that_is_read(bench: Bench) -> None:
     with pytest.raises(DataError, match=r"absent\.csv"):

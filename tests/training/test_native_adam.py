@@ -75,3 +75,24 @@ def test_the_fused_kernel_is_what_runs() -> None:
     optimizer.build([variable])
     graph = tf.function(lambda gradient: optimizer.apply([gradient])).get_concrete_function(tf.constant(START)).graph
     assert [operation.type for operation in graph.get_operations()].count("ResourceApplyAdam") == 1
+
+
+def test_what_variables_have_in_common_is_computed_once() -> None:
+    variables = [keras.Variable(START, name=name) for name in ("kernel", "bias", "gamma")]
+    optimizer = OPTIMIZERS["adam"](1e-2)
+    optimizer.build(variables)
+    step = tf.function(lambda gradient: optimizer.apply([gradient] * 3), autograph=False)
+    graph = step.get_concrete_function(tf.constant(START)).graph
+    assert [operation.type for operation in graph.get_operations()].count("Pow") == 2
+
+
+def test_variables_that_begin_later_count_their_own_steps() -> None:
+    first = 3
+    starts = [keras.Variable(START, name=name) for name in ("kernel", "late_kernel")]
+    optimizer = OPTIMIZERS["adam"](1e-2, rates=[(1.0, 0), (1.0, first)])
+    optimizer.build(starts)
+    step = tf.function(lambda gradient: optimizer.apply([gradient] * 2))
+    for gradient in [*GRADIENTS[:first], *GRADIENTS[:first]]:
+        step(tf.constant(gradient))
+    alone = trained(OPTIMIZERS["adam"](1e-2), "graph", GRADIENTS[:first])
+    np.testing.assert_array_equal(np.asarray(starts[1]), alone)

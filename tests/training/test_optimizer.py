@@ -344,3 +344,20 @@ def test_half_precision_variables_are_refused() -> None:
     variable = keras.Variable(np.zeros((2, 2)), dtype="bfloat16", name="kernel")
     with pytest.raises(TrainingError, match="half precision"):
         build_optimizer(fit_config(), 10, [variable])
+
+
+def test_no_weight_decays_while_a_pass_may_still_read_it() -> None:
+    # TensorFlow would copy it: for a moment there would be two of each matrix.
+    variable = keras.Variable(START, name="kernel")
+    optimizer = build_optimizer(fit_config(weight_decay=DECAY), 10, [variable])
+    step = tf.function(lambda gradient: optimizer.apply([gradient]), autograph=False)
+    graph = step.get_concrete_function(tf.TensorSpec(START.shape, name="the_gradient")).graph
+    decays = [operation for operation in graph.get_operations() if operation.type == "AssignSubVariableOp"]
+    assert len(decays) == 1
+    pending, before = [*decays], set()
+    while pending:
+        operation = pending.pop()
+        if operation.name not in before:
+            before.add(operation.name)
+            pending += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
+    assert "the_gradient" in before

@@ -71,6 +71,7 @@ class Augmenter:
                 problems.append(str(error))
         if problems:
             raise ConfigError("\n".join(problems))
+        self._changed: dict[int, tf.Tensor] = {}
         with tf.device("CPU:0"):  # where tf.data runs
             self._counts = tf.Variable(np.zeros((len(self.names), 2), np.int64), trainable=False, name="augmented_rows")
 
@@ -146,12 +147,16 @@ class Augmenter:
         counts = self._counts.numpy()
         return {name: (int(changed), int(seen)) for name, (changed, seen) in zip(self.names, counts, strict=True)}
 
-    def counts(self) -> tf.Tensor:
-        """Returns what `fired` says, int64 `(augmentations, 2)`; in an input pipeline, as it is after the batch."""
-        return self._counts.read_value()
+    def changed_rows(self) -> tf.Tensor:
+        """Returns which rows of the batch augmented last were changed, bool `(augmentations, batch)`.
+
+        To be called where `text`, `tokens` or `arrays` was, in the same graph of an input pipeline: which rows count is
+        known only to whoever has made the batch, since rows that fill it up are augmented like any other.
+        """
+        return tf.stack([self._changed[number] for number in range(len(self.names))])
 
     def set_counts(self, counts: Sequence[Sequence[int]]) -> None:
-        """Sets what `fired` says, for a run that goes on, or that has not used all batches that were made.
+        """Sets what `fired` says to what was trained on: a pipeline runs ahead, and augments rows that fill up too.
 
         Args:
             counts: Rows changed and rows seen, for each augmentation.
@@ -190,6 +195,7 @@ class Augmenter:
             # Each has a seed of its own, which does not depend on the others.
             batch, changed = transform(batch, tf.random.experimental.stateless_fold_in(seed, number))
             any_changed |= changed
+            self._changed[number] = changed
             added.append(tf.stack([tf.math.count_nonzero(changed), tf.cast(count, tf.int64)]))
         self._counts.assign_add(tf.stack(added))
         return batch, any_changed

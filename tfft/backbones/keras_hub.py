@@ -72,11 +72,12 @@ def save_text_backbone(backbone: TextBackbone, directory: Path) -> None:
     backbone.tokenizer.save_to_preset(str(directory))
 
 
-def load_saved_text_backbone(directory: Path) -> TextBackbone:
+def load_saved_text_backbone(directory: Path, quantize: Callable[[keras.Model], None] | None = None) -> TextBackbone:
     """Loads what `save_text_backbone` wrote.
 
     Args:
         directory: The directory.
+        quantize: Quantizes a backbone as the one that was written: KerasHub's files do not say that they are.
 
     Returns:
         The backbone.
@@ -89,7 +90,10 @@ def load_saved_text_backbone(directory: Path) -> TextBackbone:
         foreign = sorted({module for module in _modules(config) if module.split(".")[0] not in {"keras", "keras_hub"}})
         if foreign:
             raise ArtifactError(f"{directory / name} names code outside Keras and KerasHub: {', '.join(foreign)}.")
-    model = keras_hub.models.Backbone.from_preset(str(directory))
+    model = keras_hub.models.Backbone.from_preset(str(directory), load_weights=quantize is None)
+    if quantize is not None:
+        quantize(model)
+        model.load_weights(str(directory / "model.weights.h5"))
     return _text_backbone(str(directory), model, keras_hub.tokenizers.Tokenizer.from_preset(str(directory)))
 
 
@@ -253,7 +257,8 @@ def _load_tokenizer(location: str) -> Any:
         options = _hugging_face_tokenizer_config(location)
         strips = options.get("strip_accents")
         if options.get("do_lower_case") if strips is None else strips:
-            return keras_hub.tokenizers.Tokenizer.from_preset(location, strip_accents=True)
+            # Looked at whenever a text is tokenized; loading the preset again would build its tables twice.
+            tokenizer.strip_accents = True
     return tokenizer
 
 

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from tfft import __version__
-from tfft.cli import cross_validate, evaluate, export, fit, inspect, lr_find, plan, predict
+from tfft.cli import cross_validate, evaluate, export, fit, inspect, lr_find, peft_report, plan, predict
 from tfft.core.errors import TfftError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 inspect.add_to(app)
 plan.add_to(app)
+peft_report.add_to(app)
 fit.add_to(app)
 lr_find.add_to(app)
 cross_validate.add_to(app)

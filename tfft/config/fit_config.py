@@ -85,11 +85,26 @@ class FitConfig(ExecutionOptions, TrainingOptions, DataOptions):
         return self.validation_data is not None or self.validation_fraction > 0 or self.split_method == "predefined"
 
     @property
+    def peft_method(self) -> str | None:
+        """Name of the parameter-efficient method; None when there is none."""
+        if self.train_layers is not None:
+            return "partial"
+        name = self.peft.get("method") if isinstance(self.peft, dict) else self.peft
+        return None if name in (None, "full") else str(name)
+
+    @property
+    def head_only(self) -> bool:
+        """Whether nothing of the backbone is trained or added to."""
+        return self.freeze == "backbone" or self.peft_method == "head"
+
+    @property
     def peak_learning_rate(self) -> float:
-        """The peak learning rate, with the default that fits `freeze`."""
+        """The peak learning rate, with the default that fits what is trained."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return 1e-3 if self.freeze == "backbone" else 5e-5
+        if self.head_only:
+            return 1e-3
+        return 5e-5 if self.peft_method in (None, "partial") else 5e-4
 
     @classmethod
     def from_mapping(cls, options: Mapping[str, Any]) -> FitConfig:

@@ -125,13 +125,28 @@ def _may_stream(config: FitConfig) -> bool:
 
 
 def _training_rules(config: FitConfig) -> list[Rule]:
-    frozen = config.freeze == "backbone"
+    frozen = config.head_only
     on_layers = [name for name in ("layer_decay", "unfreeze_epochs") if getattr(config, name) is not None]
     return [
         (
-            {"freeze", *on_layers},
+            {"freeze", "peft", *on_layers},
             lambda: frozen and bool(on_layers),
             f"{' and '.join(on_layers)} is about the layers of the backbone, which freeze='backbone' does not train.",
+        ),
+        (
+            {"peft"},
+            lambda: isinstance(config.peft, dict) and not isinstance(config.peft.get("method"), str),
+            f"peft={config.peft!r} names no method; write for instance peft={{'method': 'lora', 'rank': 16}}.",
+        ),
+        (
+            {"peft", "train_layers", "freeze"},
+            lambda: sum([config.peft is not None, config.train_layers is not None, config.freeze != "none"]) > 1,
+            "peft, train_layers and freeze each say what is trained; choose one.",
+        ),
+        (
+            {"quantize_base", "peft"},
+            lambda: config.quantize_base is not None and config.peft_method in (None, "partial"),
+            "quantize_base is for weights that are not trained; add a method, for instance peft='lora'.",
         ),
         (
             {"ema", "swa_start"},
@@ -139,12 +154,12 @@ def _training_rules(config: FitConfig) -> list[Rule]:
             "ema and swa_start are two averages of the weights; choose one.",
         ),
         (
-            {"r_drop", "freeze", "dropout"},
+            {"r_drop", "freeze", "peft", "dropout"},
             lambda: bool(config.r_drop) and frozen and not config.dropout,
             "r_drop compares two dropout masks, but a frozen backbone has none and dropout is 0; set dropout.",
         ),
         (
-            {"packing", "freeze"},
+            {"packing", "freeze", "peft"},
             lambda: config.packing and frozen,
             "packing has no effect with freeze='backbone': the head trains on one vector a row.",
         ),
@@ -181,8 +196,8 @@ def _execution_rules(config: FitConfig) -> list[Rule]:
             f"{' and '.join(needing)} needs output_dir.",
         ),
         (
-            {"gradient_checkpointing", "freeze"},
-            lambda: config.gradient_checkpointing and config.freeze == "backbone",
+            {"gradient_checkpointing", "freeze", "peft"},
+            lambda: config.gradient_checkpointing and config.head_only,
             "gradient_checkpointing has no effect with freeze='backbone': the backbone has no backward pass.",
         ),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,16 @@ class TrainingOptions:
     freeze: Literal["none", "backbone"] = option(
         "none", "Layers that are not trained. backbone: train the head alone, on features computed once."
     )
+    peft: Annotated[str, Field(pattern=r"^\w+$")] | dict[str, Any] | None = option(
+        None,
+        "Parameter-efficient method: its name, for instance lora, or method and options. None: all is trained.",
+    )
+    train_layers: Name | None = option(
+        None, "Layers of the backbone that are trained, besides the head: last:2, layers.0-2, a pattern. None: all."
+    )
+    quantize_base: Literal["int8", "int4"] | None = option(
+        None, "Keep the frozen weights of the backbone in 8 or 4 bits (QLoRA); needs peft. None: as they are."
+    )
     pooling: Literal["mean", "first"] = option(
         "mean", "From token features to one vector: masked mean, or first token."
     )
@@ -25,7 +35,7 @@ class TrainingOptions:
     epochs: Annotated[int, Field(ge=1)] = option(3, "Passes over the training split.")
     batch_size: Annotated[int, Field(ge=1)] = option(32, "Rows per optimizer step.")
     learning_rate: Positive | None = option(
-        None, "Peak learning rate. None: 5e-5, or 1e-3 when the backbone is frozen."
+        None, "Peak learning rate. None: 5e-5, 1e-3 when the backbone is frozen, or what fits the PEFT method."
     )
     schedule: Literal["linear", "cosine", "constant", "inverse_sqrt", "one_cycle"] = option(
         "linear", "Shape of the learning rate after the warm-up."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Generic, TypeVar
 
 from tfft.core.errors import ConfigError, unknown_name
@@ -26,15 +26,17 @@ class Registry(Generic[T]):
         True
     """
 
-    def __init__(self, kind: str, package: str | None = None) -> None:
+    def __init__(self, kind: str, package: str | None = None, *, apart_from: Collection[str] = ()) -> None:
         """Creates an empty registry.
 
         Args:
             kind: What is registered; used in messages.
             package: Dotted name of the folder; its base.py and modules that begin with an underscore do not register.
+            apart_from: More modules of the folder that do not register.
         """
         self.kind = kind
         self._package = package
+        self._apart_from = {"base", *apart_from}
         self._items: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -94,4 +96,4 @@ class Registry(Generic[T]):
         if self._package is None:
             return []
         found = (module.name for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__))
-        return [name for name in found if name != "base" and not name.startswith("_")]
+        return [name for name in found if name not in self._apart_from and not name.startswith("_")]

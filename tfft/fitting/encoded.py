@@ -148,9 +148,9 @@ def model_inputs(
     gathers = {name: token_gather(cache, encoder) for name, cache in caches.items()}
     model = built.model
     every_step = "rows are augmented" if config.augment else "the data is streamed" if data.streamed else ""
-    if config.freeze == "backbone" and every_step:
+    if config.head_only and every_step:
         console.say(f"the frozen backbone runs in every step, since {every_step}")
-    elif config.freeze == "backbone":
+    elif config.head_only:
         model, runner = built.head, ForwardRunner(built.features)
         for name, cache in caches.items():
             features = runner.outputs(

@@ -13,6 +13,7 @@ from tfft.backbones.base import TextBackbone
 from tfft.backbones.packed import build_packed
 from tfft.config import FitConfig
 from tfft.console import Console
+from tfft.core.errors import ConfigError
 from tfft.data.order import EpochOrder
 from tfft.data.packing import Packer, choose_packer, packed_gather
 from tfft.data.pipeline import TrainingGather, augmented_gather
@@ -92,6 +93,10 @@ def pack_training(
     Returns:
         The twin, which shares all variables, and the packed batches.
     """
+    if built.adapter is not None and built.adapter.whole_model:
+        raise ConfigError(
+            f"packing is not done with peft={config.peft_method!r}, which puts tokens before each row; choose one."
+        )
     packer = choose_packer(training.order, multiple=plan.num_replicas)
     with plan.scope(), plan.policy():
         twin = build_packed(backbone, built.head, pooling=config.pooling, slots=packer.slots, frozen=False)
@@ -112,12 +117,18 @@ def _say_packing(order: EpochOrder, packer: Packer, console: Console) -> None:
 
 
 def rate_groups(
-    backbone: TextBackbone, model: keras.Model, training: TrainingData, config: FitConfig, console: Console
+    backbone: TextBackbone,
+    built: BuiltModel,
+    model: keras.Model,
+    training: TrainingData,
+    config: FitConfig,
+    console: Console,
 ) -> Groups | None:
     """Gives each variable its learning rate, and says the groups when there are several.
 
     Args:
         backbone: Knows how deep a variable is.
+        built: Its adapter may give variables rates of their own.
         model: The model that is trained.
         training: Tells the steps of an epoch.
         config: The run's options.
@@ -134,6 +145,8 @@ def rate_groups(
 
     steps = training.order.steps_per_epoch
     groups = parameter_groups(model.trainable_variables, depth, len(backbone.blocks), config, steps)
+    if built.adapter is not None:
+        groups = groups.times([built.adapter.rate_factor(variable) for variable in model.trainable_variables])
     if groups.plain:
         return None
     for row in groups.table():

@@ -68,7 +68,9 @@ def run_range_test(
             config, steps, model.trainable_variables, run.groups, plan.precision, schedule=schedule
         )
         model.compile(optimizer=optimizer, loss=loss)
-    step = make_step(model, run.training, loss=loss, config=config, plan=plan, groups=run.groups)
+    step = make_step(
+        model, run.training, loss=loss, config=config, plan=plan, groups=run.groups, adapter=run.built.adapter
+    )
     epochs = -(-steps // run.training.order.steps_per_epoch)
     batches = enumerate(run.training.batches(epochs))
 

@@ -22,20 +22,21 @@ from tfft.console import Console
 from tfft.core.errors import ConfigError, TrainingError, row_list
 from tfft.data.splits import TRAIN
 from tfft.distribute.plan import ExecutionPlan
-from tfft.finetuned import load_run
 from tfft.fitting.encoded import Encoded, model_inputs, tokenize
 from tfft.fitting.feeding import pack_training, rate_groups, training_data
 from tfft.layers.fast_layers import restore, speed_up
 from tfft.layers.recompute import recompute
 from tfft.layers.text_encoder import TextEncoder
+from tfft.loading import load_run
 from tfft.splitting import SplitData
 from tfft.tasks.base import tasks
-from tfft.training.build import BuiltModel, build_model, check_trainable
+from tfft.training.build import BuiltModel, build_model, check_trainable, what_is_trained, with_room
 from tfft.training.diverged import write_diverged
 from tfft.training.feeding import TrainingData
 from tfft.training.loop import Diverged
 from tfft.training.parameter_groups import Groups
 from tfft.training.run_state import Position
+from tfft.training.step import StepFigures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,7 @@ def prepare(
     if config.preset is None:
         console.say(f"preset: {DEFAULT_TEXT_PRESET} (none was named)")
     with plan.scope():
-        backbone = load_text_backbone(config.preset, plan.precision)
+        backbone = with_room(load_text_backbone(config.preset, plan.precision), config)
     if backbone.fast_tokenizer.reason is not None:
         console.say(f"tokenizing with KerasHub's own layer: {backbone.fast_tokenizer.reason}")
     encoder, caches, data = tokenize(config, backbone, data, console)
@@ -136,7 +137,7 @@ def prepare(
     trained = judged
     if config.packing:
         trained, training = pack_training(training, caches[TRAIN], encoder, built, backbone, config, plan, console)
-    groups = rate_groups(backbone, trained, training, config, console)
+    groups = rate_groups(backbone, built, trained, training, config, console)
     return Prepared(backbone, encoder, data, built, judged, trained, splits, training, groups, augmenter)
 
 
@@ -146,22 +147,23 @@ def diverged_step(data: SplitData, config: FitConfig, model: keras.Model) -> Div
     Args:
         data: The splits.
         config: The run's options.
-        model: The model that is trained.
+        model: The model that is trained; only what it takes of a batch is kept.
 
     Returns:
-        From position, rows, batch, loss and gradient norm to the error.
+        From position, rows, batch and figures of the step to the error.
     """
     examples = data.examples[TRAIN]
 
-    def error(position: Position, rows: np.ndarray, batch: Any, loss: float, norm: float) -> Exception:
+    def error(position: Position, rows: np.ndarray, batch: Any, figures: StepFigures) -> Exception:
         numbers = [int(examples.rows[row]) for row in rows]
         if config.output_dir is None:
             return TrainingError(
-                f"The training loss became {loss}, the norm of the gradient {norm}, at step {position.step + 1} "
-                f"({row_list(numbers)}). Lower learning_rate, raise warmup_fraction or set a smaller clip_norm. With "
-                "output_dir the batch would have been kept."
+                f"The training loss became {figures.loss}, the norm of the gradient {figures.norm}, at step "
+                f"{position.step + 1} ({row_list(numbers)}). Lower learning_rate, raise warmup_fraction or set a "
+                "smaller clip_norm. With output_dir the batch would have been kept."
             )
-        inputs = batch[0] if isinstance(batch[0], dict) else {"features": batch[0]}
+        named = isinstance(model.input, dict)
+        inputs = {name: batch[0][name] for name in model.input} if named else {"features": batch[0]}
         target = Path(config.output_dir)
         return TrainingError(
             write_diverged(
@@ -172,9 +174,9 @@ def diverged_step(data: SplitData, config: FitConfig, model: keras.Model) -> Div
                 texts=[examples.texts[int(row)] for row in rows],
                 targets=data.targets[TRAIN][rows],
                 inputs={name: np.asarray(value) for name, value in inputs.items()},
-                loss=loss,
-                norm=norm,
-                learning_rate=float(model.optimizer.learning_rate),
+                loss=figures.loss,
+                norm=figures.norm,
+                learning_rate=figures.learning_rate,
             )
         )
 
@@ -199,7 +201,7 @@ def _build(config: FitConfig, backbone: TextBackbone, data: SplitData, console: 
     trained = check_trainable(built, config)
     total = sum(int(variable.value.shape.num_elements()) for variable in built.model.variables)
     console.say(
-        f"training {trained:,} of {total:,} parameters (freeze={config.freeze}), "
+        f"training {trained:,} of {total:,} parameters ({what_is_trained(config)}), "
         f"peak learning rate {config.peak_learning_rate:g}"
     )
     return built

@@ -122,6 +122,7 @@ def _train(
                 checkpoints=checkpoints,
                 diverged=diverged_step(run.data, config, run.trained),
                 extras=Extras([*loggers, *extras.callbacks], extras.metrics),
+                adapter=run.built.adapter,
             )
     except tf.errors.ResourceExhaustedError as error:
         widest = max(width for _, width in run.training.order.shapes)

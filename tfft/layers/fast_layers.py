@@ -1,12 +1,14 @@
 """The same layers in less time and memory on a CPU: attention, GELU, normalisation, dropout with own gradients.
 
 TensorFlow keeps most intermediate results of these for the backward pass, and goes over each again there. Here the
-backward passes are written down, so that few and small tensors are kept. Variables, names, configs and saved files stay
-as they are: only the computation of single layer objects is replaced.
+backward passes are written down, so that few and small tensors are kept. What they compute anew waits for the gradient:
+TensorFlow would compute it during the forward pass, or take the equal tensor from there, and keep it. Variables, names,
+configs and saved files stay as they are: only the computation of single layer objects is replaced.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
@@ -25,6 +27,10 @@ _TANH_SCALE = math.sqrt(2.0 / math.pi)
 _TANH_CUBIC = 0.044715
 #: Largest difference between an activation and the formula it is taken for; the two GELUs differ by 5e-4.
 _SAME_ACTIVATION = 1e-5
+#: What Keras runs of a layer.
+_RUN = {"call", "quantized_call"}
+#: Where a layer keeps its replacement, which something else may hide.
+_PLACE = "_tfft_fast"
 _ATTENTION_RANK = 4
 _MASKED = -1e9
 
@@ -40,6 +46,9 @@ def speed_up(layers: Iterable[Any], *, parts: Collection[str] = PARTS) -> list[A
     - `Dense` with a GELU (Hendrycks & Gimpel 2016), exact or with tanh: of the activation only its input is kept.
     - `LayerNormalization` over the last axis (Ba et al. 2016): of it the normalised values are kept.
     - `Dropout`: half the random numbers, and one byte kept for each.
+
+    Layers whose computation something else stands for already, such as an adapter, are left alone. What is put on a
+    layer afterwards calls the fast form.
 
     Gradients of gradients are not supported.
 
@@ -57,10 +66,8 @@ def speed_up(layers: Iterable[Any], *, parts: Collection[str] = PARTS) -> list[A
             if part is None or part not in parts or _is_replaced(layer):
                 continue
             # An attribute of the object hides the method of its class.
-            if part == "attention":
-                layer._compute_attention = _Replacement(_attention(layer))
-            else:
-                layer.call = _Replacement(_CALLS[part](layer))
+            name = "_compute_attention" if part == "attention" else "call"
+            setattr(layer, name, _Replacement(layer, name, _CALLS[part](layer)))
             changed.append(layer)
     return changed
 
@@ -73,19 +80,27 @@ def restore(layers: Iterable[Any]) -> None:
     """
     for outer in layers:
         for layer in filter(_is_replaced, _all_layers(outer)):
-            for name in ("_compute_attention", "call"):
-                if isinstance(vars(layer).get(name), _Replacement):
-                    delattr(layer, name)
+            vars(layer)[_PLACE].restore()
 
 
 class _Replacement:
     """A computation that `restore` knows again."""
 
-    def __init__(self, compute: Callable[..., Any]) -> None:
+    def __init__(self, layer: Any, name: str, compute: Callable[..., Any]) -> None:
+        self._layer = layer
+        self._name = name
         self._compute = compute
+        vars(layer)[_PLACE] = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._compute(*args, **kwargs)
+
+    def restore(self) -> None:
+        del vars(self._layer)[_PLACE]
+        if vars(self._layer).get(self._name) is self:
+            delattr(self._layer, self._name)
+        else:  # something else stands for it since, and calls this
+            self._compute = functools.partial(getattr(type(self._layer), self._name), self._layer)
 
 
 def _all_layers(outer: Any) -> Iterator[Any]:
@@ -93,12 +108,15 @@ def _all_layers(outer: Any) -> Iterator[Any]:
 
 
 def _is_replaced(layer: Any) -> bool:
-    return any(isinstance(value, _Replacement) for value in vars(layer).values())
+    return _PLACE in vars(layer)
 
 
 def _part(layer: Any) -> str | None:
     """Tells which part a layer is; None for one that is to be left alone, as subclasses are."""
     kind = type(layer)
+    own = vars(layer).keys() & ({"_compute_attention"} if kind is keras.layers.MultiHeadAttention else _RUN)
+    if own or getattr(layer, "quantization_mode", None) is not None:
+        return None
     if kind is keras.layers.MultiHeadAttention:
         known = ("_compute_attention", "_softmax", "_dropout_layer", "_inverse_sqrt_key_dim", "_dropout")
         known_inside = all(hasattr(layer, name) for name in known)
@@ -149,7 +167,7 @@ def _attention(layer: Any) -> Callable[..., Any]:
             shape = tf.stack([*tf.unstack(tf.shape(query)[:3]), tf.shape(key)[2]])
             keep, kept = _keep(shape, layer._dropout, layer._dropout_layer.seed_generator)
             factor *= tf.cast(kept, query.dtype)
-        return tf.transpose(_attend(query, key, value, bias, keep, factor), [0, 2, 1, 3]), None
+        return _attend(query, key, value, bias, keep, factor), None
 
     return compute
 
@@ -162,9 +180,11 @@ def _attend(
     keep: tf.Tensor | None,
     factor: tf.Tensor,
 ) -> tf.Tensor:
-    """Computes `factor * dropout(softmax(query @ key.T + bias)) @ value`, each of shape `(batch, heads, length, size)`.
+    """Computes `factor * dropout(softmax(query @ key.T + bias)) @ value`, with `(batch, heads, length, size)` of each.
 
-    With `o` the output and `g` its gradient, the sum over keys of `p * dp` is the sum over the head's size of `g * o`.
+    The result is `(batch, length, heads, size)`, as the next layer takes it: both backward passes need it, and so it is
+    kept once. With `o` the output and `g` its gradient, the sum over keys of `p * dp` is the sum over the head's size
+    of `g * o`.
     """
 
     def dropped(values: tf.Tensor) -> tf.Tensor:
@@ -174,16 +194,18 @@ def _attend(
     def run(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> Any:
         scores = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)
         shares = tf.cast(tf.nn.softmax(scores if bias is None else scores + bias), query.dtype)
-        outputs = tf.matmul(dropped(shares), value) * factor
+        outputs = tf.transpose(tf.matmul(dropped(shares), value) * factor, [0, 2, 1, 3])
 
         def backward(gradient: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            total = tf.reduce_sum(gradient * outputs, axis=-1, keepdims=True)
-            gradient *= factor
+            total = tf.transpose(tf.reduce_sum(gradient * outputs, axis=-1, keepdims=True), [0, 2, 1, 3])
+            gradient = tf.transpose(gradient, [0, 2, 1, 3]) * factor
             of_scores = shares * (dropped(tf.matmul(gradient, value, transpose_b=True)) - total)
+            with tf.control_dependencies([of_scores]):
+                again = dropped(shares)
             return (
                 tf.matmul(of_scores, key),
                 tf.matmul(of_scores, query, transpose_a=True),
-                tf.matmul(dropped(shares), gradient, transpose_a=True),
+                tf.matmul(again, gradient, transpose_a=True),
             )
 
         return outputs, backward
@@ -301,7 +323,8 @@ def _tanh_gelu(inputs: tf.Tensor) -> Any:
     outputs = half + half * tanh(tf.square(inputs))
 
     def backward(gradient: tf.Tensor) -> tf.Tensor:
-        squared = tf.square(inputs)
+        with tf.control_dependencies([gradient]):
+            squared = tf.square(inputs)
         curve = tanh(squared)
         slope = squared * (1.5 * _TANH_SCALE * _TANH_CUBIC) + 0.5 * _TANH_SCALE
         return gradient * (0.5 * curve + 0.5) + tf.raw_ops.TanhGrad(y=curve, dy=gradient * inputs) * slope
@@ -319,13 +342,15 @@ def _erf_gelu(inputs: tf.Tensor) -> Any:
     outputs = inputs * share()
 
     def backward(gradient: tf.Tensor) -> tf.Tensor:
-        density = tf.exp(tf.square(inputs) * -0.5) * (1.0 / math.sqrt(2.0 * math.pi))
-        return gradient * (share() + inputs * density)
+        with tf.control_dependencies([gradient]):
+            density = tf.exp(tf.square(inputs) * -0.5) * (1.0 / math.sqrt(2.0 * math.pi))
+            return gradient * (share() + inputs * density)
 
     return outputs, backward
 
 
 _CALLS: dict[str, Callable[[Any], Callable[..., Any]]] = {
+    "attention": _attention,
     "gelu": _dense_gelu,
     "normalization": _normalization,
     "dropout": _dropout,

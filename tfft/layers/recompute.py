@@ -178,7 +178,9 @@ class _Run:
                     results = self._forward(watched, [_after(state, tie) for state in states])
                 count = len(results) - len(self._changed)
                 gradients: list[Any] = tape.gradient(results[:count], watched, output_gradients=upstream[:count])
-                return gradients
+                # The block below waits for all of these: else the tensors of several blocks are there at once.
+                with tf.control_dependencies([gradient for gradient in gradients if gradient is not None]):
+                    return [None if gradient is None else tf.identity(gradient) for gradient in gradients]
 
             # Without a gradient, so that a tape outside does not keep what is computed inside.
             return self._forward([tf.stop_gradient(argument) for argument in arguments], states), backward

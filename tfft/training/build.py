@@ -11,6 +11,8 @@ from tfft.backbones.first_token import first_token_features
 from tfft.config import FitConfig
 from tfft.core.errors import ConfigError
 from tfft.heads.base import HeadSpec, heads
+from tfft.peft.base import Adapter, Base, freeze_base, is_quantized, methods, quantize_base
+from tfft.peft.options import parse_peft
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +23,13 @@ class BuiltModel:
         model: From token features to outputs: an ordinary Keras model.
         features: From token features to pooled features, the part before the head's first trainable layer.
         head: From pooled features to outputs.
+        adapter: What a parameter-efficient method added to the backbone, if anything.
     """
 
     model: keras.Model
     features: keras.Model
     head: keras.Model
+    adapter: Adapter | None = None
 
 
 def build_model(backbone: TextBackbone, head_name: str, config: FitConfig, num_outputs: int) -> BuiltModel:
@@ -47,19 +51,69 @@ def build_model(backbone: TextBackbone, head_name: str, config: FitConfig, num_o
         raise ConfigError(
             f"{backbone.preset!r} is causal: its first token sees no other, so pooling='first' is useless; use 'mean'."
         )
-    backbone.model.trainable = config.freeze != "backbone"
+    adapter = adapt(backbone, config)
     spec = HeadSpec(config, num_outputs)
     head = heads.get(head_name)
     inputs = backbone.inputs()
     # A frozen backbone has no dropout, so that training on features computed once is training on it.
-    features_of = first_token_features if head.first_token_only(spec) else TextBackbone.features
-    token_features = features_of(backbone, inputs, frozen=config.freeze == "backbone")
+    whole = adapter is not None and adapter.whole_model
+    short = head.first_token_only(spec) and not whole
+    features_of = first_token_features if short else TextBackbone.features
+    token_features = features_of(backbone, inputs, frozen=config.head_only)
     pooled = head.pool(token_features, inputs["padding_mask"], spec)
     features = keras.Model(inputs, pooled, name="features")
     head_input = keras.Input(shape=pooled.shape[1:], dtype=pooled.dtype, name="pooled_features")
     head_model = keras.Model(head_input, head.build(head_input, spec), name="head")
     model = keras.Model(inputs, head_model(pooled), name="tfft_model")
-    return BuiltModel(model, features, head_model)
+    return BuiltModel(model, features, head_model, adapter)
+
+
+def with_room(backbone: TextBackbone, config: FitConfig) -> TextBackbone:
+    """Returns a backbone whose rows are short enough for what a method puts before them, such as a trained prompt.
+
+    Args:
+        backbone: The backbone.
+        config: The run's options.
+
+    Returns:
+        The backbone, with a lower limit where one is needed.
+
+    Raises:
+        ConfigError: When no room is left for the text.
+    """
+    taken = 0 if config.peft is None else parse_peft(config.peft).tokens_taken
+    if not taken or backbone.max_sequence_length is None:
+        return backbone
+    left = backbone.max_sequence_length - taken
+    if left < 1 or (config.sequence_length or 0) > left:
+        raise ConfigError(
+            f"{backbone.preset!r} takes rows of {backbone.max_sequence_length} tokens, of which peft="
+            f"{config.peft_method!r} needs {taken}; set sequence_length to at most {max(left, 0)}."
+        )
+    return dataclasses.replace(backbone, max_sequence_length=left)
+
+
+def adapt(backbone: TextBackbone, config: FitConfig) -> Adapter | None:
+    """Freezes what the config says, and adds its parameter-efficient method.
+
+    Args:
+        backbone: The backbone; its layers are changed in place.
+        config: The run's options.
+
+    Returns:
+        What was added; None when all or nothing of the backbone is trained.
+    """
+    if config.quantize_base is not None and not is_quantized(backbone.model):
+        quantize_base(backbone.model, config.quantize_base)
+    backbone.model.trainable = not config.head_only
+    if config.head_only or config.peft_method is None:
+        return None
+    chosen = {"method": "partial", "train_layers": config.train_layers}
+    options = config.peft if config.train_layers is None else chosen
+    method_config = parse_peft(options or {})
+    freeze_base(backbone.model)
+    base = Base(backbone.trunk, backbone.blocks, backbone.hidden_dim)
+    return methods.get(method_config.method).add(base, method_config, name="default", seed=config.seed)
 
 
 def check_trainable(built: BuiltModel, config: FitConfig) -> int:
@@ -77,15 +131,24 @@ def check_trainable(built: BuiltModel, config: FitConfig) -> int:
     """
     trainable = {variable.path for variable in built.model.trainable_variables}
     head = {variable.path for variable in built.head.trainable_variables}
-    whole = {variable.path for variable in built.model.variables if variable.path not in _seeds(built.model)}
-    expected = head if config.freeze == "backbone" else whole
+    whole = {variable.path for variable in built.model.variables} - _seeds(built.model)
+    expected = head if config.head_only else whole
+    if built.adapter is not None:
+        expected = head | {variable.path for variable in built.adapter.trainable_variables}
     if trainable != expected:
         odd = sorted(trainable ^ expected)
         raise ConfigError(
-            f"freeze={config.freeze!r} should train {len(expected)} variables, but {len(trainable)} are trainable. "
+            f"{what_is_trained(config)} should train {len(expected)} variables, but {len(trainable)} are trainable. "
             f"Differing: {', '.join(odd[:5])}. A layer of the preset has its own trainable flag set."
         )
     return sum(int(variable.value.shape.num_elements()) for variable in built.model.trainable_variables)
+
+
+def what_is_trained(config: FitConfig) -> str:
+    """Returns the option that says what is trained, as it is written in Python."""
+    if config.train_layers is not None:
+        return f"train_layers={config.train_layers!r}"
+    return f"peft={config.peft_method!r}" if config.peft is not None else f"freeze={config.freeze!r}"
 
 
 def _seeds(model: keras.Model) -> set[str]:

@@ -31,6 +31,8 @@ _NATIVE = {
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64"),
 }
+#: Hexadecimal digits of a fingerprint, which fits into an int64.
+_FINGERPRINT_DIGITS = 15
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
@@ -142,6 +144,24 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     for name, dtype in document["dtypes"].items():
         arrays[name] = arrays[name].view(np.dtype(dtype))
     return Checkpoint(step, arrays, document["state"])
+
+
+def fingerprint(folder: Path) -> int:
+    """Returns a number of 60 bits that tells a checkpoint from any other, also of the same step.
+
+    Args:
+        folder: Folder of the checkpoint.
+
+    Returns:
+        From the SHA-256 of its manifest, which has those of all files.
+
+    Raises:
+        ArtifactError: When there is no such checkpoint.
+    """
+    try:
+        return int(hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:_FINGERPRINT_DIGITS], 16)
+    except OSError as error:
+        raise ArtifactError(f"{MANIFEST} cannot be read: {error.strerror}.") from error
 
 
 def _checked_step(folder: Path) -> int:

@@ -58,20 +58,20 @@ class CoordinatedStep(TrainStep):
         parts = [Sums(*part) for part in parts]
         loss = _add_up([part.loss for part in parts])
         gradients = [_add_up(same) for same in zip(*(part.gradients for part in parts), strict=True)]
-        norm = self._update(gradients, step)
         # Each replica moved averages of its own rows; under other strategies TensorFlow takes the mean as well.
         moved = [
             tf.cast(_add_up([tf.cast(value, tf.float32) for value in same]) / len(parts), same[0].dtype)
             for same in zip(*(part.moving for part in parts), strict=True)
         ]
         self._compute.write(parts[0]._replace(moving=moved))
+        norm, rate = self._update(gradients, step)
         # The state of a metric is a sum over rows, so what each replica added can be added up.
         states = zip(*(part.metrics for part in parts), strict=True)
         totals = [
             [old + _add_up([new - old for new in news]) for old, *news in zip(before, *after, strict=True)]
             for before, after in zip(metrics, states, strict=True)
         ]
-        return tf.stack([loss, norm]), totals
+        return tf.stack([loss, norm, rate]), totals
 
 
 def cut(rows: Rows, replicas: int) -> list[Rows]:

@@ -54,7 +54,7 @@ class TrainingData:
             batch: Batch of it to begin with, from 0.
 
         Returns:
-            A dataset of inputs, targets, weights and units, and with augmentations how often these have fired.
+            A dataset of inputs, targets, weights and units, and with augmentations which rows each has changed.
         """
         if self.packed is not None:
             return packed_dataset(self.packed, self.order, epochs=epochs, start=(epoch, batch), sharing=self.sharing)
@@ -66,8 +66,26 @@ class TrainingData:
             epochs=epochs,
             start=(epoch, batch),
             sharing=self.sharing,
-            tally=None if self.augmenter is None else self.augmenter.counts,
+            tally=None if self.augmenter is None else self.augmenter.changed_rows,
         )
+
+    def count_fired(self, before: list[list[int]], batch: tuple[Any, ...]) -> list[list[int]]:
+        """Adds what the augmentations did to a batch; rows that only fill it up do not count.
+
+        Args:
+            before: Rows changed and rows seen by each augmentation; empty when there were none.
+            batch: A batch of `batches`.
+
+        Returns:
+            The same with the rows of the batch.
+        """
+        units, changed = batch[3], batch[4:]
+        if not changed:
+            return before
+        present = self.sharing.deal(np.arange(int(units)))[1] > 0
+        now = [[np.count_nonzero(rows & present), np.count_nonzero(present)] for rows in changed[0].numpy()]
+        total: list[list[int]] = np.add(before or 0, now).tolist()
+        return total
 
     def set_counts(self, counts: list[list[int]]) -> None:
         """Tells the augmenter how often its augmentations have fired in the batches that were trained on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -56,6 +56,8 @@ class GradientRules:
         clip_value: Largest absolute value of an element.
         clip_norm: Largest norm of all gradients together (Pascanu et al. 2013, algorithm 1).
         groups: Says which variables are still frozen: their gradient is zero, and they have no share in the norm.
+        penalty: The penalty of a parameter-efficient method: from the variables to gradients by their positions, which
+            `with_penalty` adds before the rules.
     """
 
     seed: int
@@ -64,6 +66,7 @@ class GradientRules:
     clip_value: float | None = None
     clip_norm: float | None = None
     groups: Groups | None = None
+    penalty: Callable[[Sequence[Any]], Mapping[int, Any]] | None = None
 
     def __call__(self, gradients: Sequence[Any], variables: Sequence[Any], step: Any) -> tuple[list[Any], Any]:
         """Applies the rules; runs in a graph, under XLA and in replica context.
@@ -90,6 +93,21 @@ class GradientRules:
             scale = self.clip_norm / tf.maximum(norm, self.clip_norm)
             changed = [None if gradient is None else gradient * tf.cast(scale, gradient.dtype) for gradient in changed]
         return changed, before
+
+    def with_penalty(self, gradients: Sequence[Any], variables: Sequence[Any]) -> list[Any]:
+        """Returns the gradients of the whole loss: those given and the penalty's.
+
+        Args:
+            gradients: One for each variable: a tensor, or `tf.IndexedSlices`.
+            variables: The trainable variables.
+
+        Returns:
+            Dense gradients.
+        """
+        whole = [dense(gradient) for gradient in gradients]
+        for place, added in (self.penalty(variables) if self.penalty is not None else {}).items():
+            whole[place] += tf.cast(added, whole[place].dtype)
+        return whole
 
     def _penalised(self, gradient: Any, variable: Any) -> Any:
         if gradient is None or not self.l2 or not decays(variable):

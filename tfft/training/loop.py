@@ -18,10 +18,10 @@ from tfft.training.checkpoint import CheckpointStore, CheckpointTimer
 from tfft.training.feeding import TrainingData
 from tfft.training.run_state import Position, RunState
 from tfft.training.state import prepare_callbacks, restore_callbacks
-from tfft.training.step import TrainStep
+from tfft.training.step import StepFigures, TrainStep
 
-#: Says that a step went astray: number of the step, its rows, the batch, its loss and the norm of its gradient.
-Diverged = Callable[[Position, np.ndarray, Any, float, float], Exception]
+#: Says that a step went astray: how far the run was before it, its rows, the batch, and its figures.
+Diverged = Callable[[Position, np.ndarray, Any, StepFigures], Exception]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,14 +134,13 @@ class Loop:
             prepare_callbacks(self._callbacks.callbacks, resumed[1]["callbacks"])
         self._callbacks.on_train_begin()
         position = Position() if resumed is None else self._state.restore(*resumed)
-        self._data.set_counts(position.fired)
         batches = iter(self._data.batches(self._epochs, position.epoch, position.batch))
         logs: dict[str, float] = {}
         # A run that was stopped within an epoch still validates what it has.
         while position.epoch < self._epochs and (position.batch or not self._model.stop_training):
             position, logs = self._epoch(batches, position)
         self._callbacks.on_train_end(logs)
-        self._data.set_counts(position.fired)  # the pipeline had run ahead
+        self._data.set_counts(position.fired)
         return self._finish(position)
 
     def _epoch(self, batches: Iterator[Any], position: Position) -> tuple[Position, dict[str, float]]:
@@ -166,19 +165,18 @@ class Loop:
 
     def _one_step(self, batch: Any, position: Position) -> Position:
         self._callbacks.on_train_batch_begin(position.batch)
-        batch, counts = batch[:4], batch[4:]
-        loss, norm = self._step(batch, position.step)
-        if not math.isfinite(loss) or not (math.isfinite(norm) or self._overflow_is_skipped):
+        figures = self._step(batch, position.step)
+        if not math.isfinite(figures.loss) or not (math.isfinite(figures.norm) or self._overflow_is_skipped):
             planned, _ = next(iter(self._data.order.batches(position.epoch, position.batch)))
-            raise self._diverged(position, planned.rows, batch, loss, norm)
-        units = float(batch[-1])
+            raise self._diverged(position, planned.rows, batch, figures)
+        units = float(batch[3])
         after = dataclasses.replace(
             position,
             batch=position.batch + 1,
             step=position.step + 1,
-            loss_sum=position.loss_sum + loss * units,
+            loss_sum=position.loss_sum + figures.loss * units,
             units=position.units + units,
-            fired=counts[0].numpy().tolist() if counts else [],
+            fired=self._data.count_fired(position.fired, batch),
         )
         if self._average is not None:
             self._average.update(after.step)

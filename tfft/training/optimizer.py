@@ -141,7 +141,9 @@ class ExactUpdates(keras.optimizers.Optimizer):
         def update() -> None:
             decay = self._decay_of(variable, index)
             if decay:
-                variable.assign_sub(variable * tf.cast(rate * decay, variable.dtype))
+                # Once the gradient is there: TensorFlow copies a variable that is changed while a pass holds its value.
+                with tf.control_dependencies([gradient]):
+                    variable.assign_sub(variable * tf.cast(rate * decay, variable.dtype))
             # `super()` needs the class by name inside a function that tf.cond traces.
             super(ExactUpdates, self).update_step(gradient, variable, rate)
 

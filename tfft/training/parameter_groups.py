@@ -68,6 +68,14 @@ class Groups:
         """Whether every variable follows the schedule from the first step on."""
         return all(rate.factor == 1.0 and rate.first_step == 0 for rate in self.rates)
 
+    def times(self, factors: Sequence[float]) -> Groups:
+        """Returns the groups with more factors, one for each variable; factors of 1 change nothing."""
+        rates = tuple(
+            dataclasses.replace(rate, factor=rate.factor * factor)
+            for rate, factor in zip(self.rates, factors, strict=True)
+        )
+        return dataclasses.replace(self, rates=rates)
+
     def last_start(self) -> int:
         """Returns the step at which the last variable begins to be trained."""
         return max((rate.first_step for rate in self.rates), default=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -13,6 +13,23 @@ from tfft.distribute.plan import ExecutionPlan
 from tfft.objectives.base import Objective
 from tfft.training.forward_backward import ForwardBackward, Place, Rows, Sums, Values, in_micro_batches
 from tfft.training.gradient_rules import GradientRules
+
+#: From the trainable variables, the gradients of the whole loss before any rule, and the number of the step.
+AfterUpdate = Callable[[Sequence[Any], Sequence[tf.Tensor], tf.Tensor], None]
+
+
+class StepFigures(NamedTuple):
+    """What a step tells of itself.
+
+    Attributes:
+        loss: Loss of the global batch.
+        norm: Norm of its gradient before clipping.
+        learning_rate: The schedule's rate at which the variables were updated.
+    """
+
+    loss: float
+    norm: float
+    learning_rate: float
 
 
 class TrainStep:
@@ -34,6 +51,7 @@ class TrainStep:
         sharing: Sharing,
         seed: int,
         metrics: Sequence[keras.metrics.Metric] = (),
+        after_update: AfterUpdate | None = None,
     ) -> None:
         """Prepares the step; nothing is traced before the first batch.
 
@@ -47,7 +65,9 @@ class TrainStep:
             sharing: How batches are dealt.
             seed: Seed of the run.
             metrics: Metrics of the training rows.
+            after_update: What a parameter-efficient method does after each update of the variables.
         """
+        self._after_update = after_update
         self._compute = ForwardBackward(model, loss=loss, objective=objective, seed=seed, metrics=metrics)
         self._optimizer = optimizer
         self._rules = rules
@@ -59,25 +79,24 @@ class TrainStep:
         self.metric_values: list[list[tf.Tensor]] = []
         self.reset_metrics()
 
-    def __call__(self, batch: tuple[Any, tf.Tensor, tf.Tensor, tf.Tensor], step: int) -> tuple[float, float]:
+    def __call__(self, batch: tuple[Any, ...], step: int) -> StepFigures:
         """Takes one step.
 
         Args:
-            batch: Inputs, targets, weights and units, as `training_dataset` gives them.
+            batch: Inputs, targets, weights and units, as `training_dataset` gives them; what follows is not used.
             step: Number of the step, from 0.
 
         Returns:
-            The loss of the global batch, and the norm of its gradient before clipping.
+            Loss, norm of the gradient, and learning rate.
         """
-        inputs, targets, weights, units = batch
+        inputs, targets, weights, units = batch[:4]
         if self._names is not None:
             inputs = {name: inputs[name] for name in self._names}
         rows = (inputs, targets, weights)
         if self._traced is None:
             self._traced = self._trace(rows)
         figures, self.metric_values = self._traced(rows, units, tf.constant(step, tf.int64), self.metric_values)
-        loss, norm = figures.numpy().tolist()
-        return loss, norm
+        return StepFigures(*figures.numpy().tolist())
 
     def reset_metrics(self) -> None:
         """Begins an epoch: metrics count from nothing."""
@@ -142,9 +161,9 @@ class TrainStep:
                 [old + more for old, more in zip(*both, strict=True)] for both in zip(metrics, added, strict=True)
             ]
             sums = sums._replace(loss=loss, gradients=gradients, metrics=totals)
-        norm = self._update(sums.gradients, step)
         compute.write(sums)
-        return tf.stack([sums.loss, norm]), sums.metrics
+        norm, rate = self._update(sums.gradients, step)
+        return tf.stack([sums.loss, norm, rate]), sums.metrics
 
     def _sums(self, values: Values, rows: Rows, place: Place) -> Sums:
         micro_rows = self._sharing.micro_rows
@@ -165,18 +184,23 @@ class TrainStep:
         scaling = isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer)
         return self._optimizer.scale_loss(tf.ones([])) if scaling else None
 
-    def _update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        """Applies the rules to the gradients as they would be without loss scaling, and updates the variables."""
+    def _update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Applies the rules to the gradients as they would be without loss scaling, and updates the variables.
+
+        Returns the norm of the gradient and the learning rate, which has to be read before the update counts the step.
+        """
         optimizer, variables = self._optimizer, self._compute.trainable
+        rate = tf.cast(optimizer.learning_rate, tf.float32)
         scale = self._loss_scale()
-        if scale is None:
-            gradients, norm = self._rules(gradients, variables, step)
-        else:  # a power of two: dividing by it and multiplying again changes no bit
-            gradients, norm = self._rules([gradient / scale for gradient in gradients], variables, step)
-            gradients = [gradient * scale for gradient in gradients]
+        if scale is not None:  # a power of two: dividing by it and multiplying again changes no bit
+            gradients = [gradient / scale for gradient in gradients]
+        gradients = self._rules.with_penalty(gradients, variables)
+        ruled, norm = self._rules(gradients, variables, step)
         with optimizer.reduced_gradients():
-            optimizer.apply(gradients, variables)
-        return norm
+            optimizer.apply(ruled if scale is None else [gradient * scale for gradient in ruled], variables)
+        if self._after_update is not None:
+            self._after_update(variables, gradients, step)
+        return norm, rate
 
 
 def open_spec(tensor: tf.Tensor) -> tf.TensorSpec:

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tfft.config import FitConfig
 from tfft.console import Console
-from tfft.core.errors import ConfigError, TrainingError
+from tfft.core.errors import ConfigError
 from tfft.distribute.plan import ExecutionPlan
 from tfft.metrics.base import Metrics
 from tfft.objectives.base import Objective, TaskLoss, objectives
+from tfft.peft.base import Adapter
 from tfft.training.averaging import weight_average
 from tfft.training.callbacks import KeepBest, ShowProgress
 from tfft.training.coordinated_step import CoordinatedStep
 from tfft.training.feeding import TrainingData
+from tfft.training.fresh_optimizer import fresh_optimizer
 from tfft.training.gradient_rules import GradientRules
 from tfft.training.loop import Checkpoints, Diverged, Loop, TrainingResult
 from tfft.training.optimizer import build_optimizer
 from tfft.training.parameter_groups import Groups
 from tfft.training.step import TrainStep
-
-#: What TensorFlow raises when another process of a cluster is gone.
-_LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +54,13 @@ def train(
     checkpoints: Checkpoints,
     diverged: Diverged,
     extras: Extras,
+    adapter: Adapter | None = None,
 ) -> TrainingResult:
     """Trains a model whose trainable set is final.
 
     Args:
-        model: The model to train; compiled here, so that Keras' own `fit` takes it afterwards.
+        model: The model to train; Keras' own `fit` takes it afterwards, with a fresh optimizer of the same kind at the
+            peak learning rate.
         data: The training split.
         loss: The training loss.
         validate: Computes validation figures of the model as it is; None without a validation split.
@@ -70,22 +71,28 @@ def train(
         checkpoints: Where checkpoints go, and the one to go on from.
         diverged: Makes the error of a step whose loss or gradient is not finite.
         extras: Callbacks and metrics of the caller.
+        adapter: What a parameter-efficient method added to the model.
 
     Returns:
         History, best epoch and number of steps. With validation, the model has the weights of the best epoch.
 
     Raises:
         ConfigError: When XLA was asked for and the model does not support it.
-        TrainingError: When the loss is not finite, or another worker was lost.
+        TrainingError: When the loss is not finite.
     """
     steps = data.order.steps_per_epoch
+    if adapter is not None:
+        adapter.check_steps(steps * config.epochs)
     with plan.scope():
         optimizer = build_optimizer(config, steps * config.epochs, model.trainable_variables, groups, plan.precision)
-        model.compile(optimizer=optimizer, loss=loss, metrics=list(extras.metrics), jit_compile=plan.jit_compile)
+        compiled = {"loss": loss, "metrics": list(extras.metrics), "jit_compile": plan.jit_compile}
+        model.compile(optimizer=optimizer, **compiled)
     average = weight_average(model, config, steps)
     if plan.strategy is None and model.jit_compile != plan.jit_compile:  # Keras only warns
         raise ConfigError("Keras switched XLA off: a layer of this model does not support it. Use jit_compile=False.")
-    step = make_step(model, data, loss=loss, config=config, plan=plan, groups=groups, metrics=extras.metrics)
+    step = make_step(
+        model, data, loss=loss, config=config, plan=plan, groups=groups, metrics=extras.metrics, adapter=adapter
+    )
     keep_best = KeepBest(config.monitor, config.patience) if validate is not None else None
     progress = ShowProgress(console, config.epochs, steps)
     own: list[Any] = [progress, *([] if keep_best is None else [keep_best])]
@@ -103,19 +110,10 @@ def train(
         console=console,
     )
     try:
-        return loop.run()
-    except _LOST_WORKER as error:
-        if plan.strategy_name == "parameter_server":
-            raise TrainingError(
-                "A parameter server was lost, and the weights it held with it. Start the chief, workers and ps again "
-                "with resume=True and the same output_dir."
-            ) from error
-        if plan.num_workers == 1:
-            raise
-        raise TrainingError(
-            f"Worker {plan.worker} lost contact with another of the {plan.num_workers} workers: "
-            f"{str(error).split('}} ', 1)[-1].splitlines()[0][:200]}. Start all of them again with resume=True."
-        ) from error
+        result = loop.run()
+        with plan.scope():
+            model.compile(optimizer=fresh_optimizer(optimizer, config.peak_learning_rate), **compiled)
+        return result
     finally:
         progress.close()
 
@@ -129,6 +127,7 @@ def make_step(
     plan: ExecutionPlan,
     groups: Groups | None,
     metrics: Sequence[keras.metrics.Metric] = (),
+    adapter: Adapter | None = None,
 ) -> TrainStep:
     """Makes the step of a run from a compiled model.
 
@@ -140,10 +139,12 @@ def make_step(
         plan: Where and how the step runs.
         groups: Learning rates of single variables; None when all follow the schedule.
         metrics: Metrics of the training rows.
+        adapter: What a parameter-efficient method added to the model.
 
     Returns:
         The step.
     """
+    steps = data.order.steps_per_epoch * config.epochs
     rules = GradientRules(
         seed=config.seed,
         l2=config.l2,
@@ -151,6 +152,7 @@ def make_step(
         clip_value=config.clip_value,
         clip_norm=config.clip_norm,
         groups=groups,
+        penalty=None if adapter is None else adapter.penalty_gradients,
     )
     made = CoordinatedStep if plan.strategy_name == "parameter_server" else TrainStep
     return made(
@@ -163,6 +165,7 @@ def make_step(
         sharing=data.sharing,
         seed=config.seed,
         metrics=metrics,
+        after_update=None if adapter is None else functools.partial(adapter.after_update, steps=steps),
     )
 
 
