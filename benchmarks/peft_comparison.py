@@ -2,8 +2,8 @@
 
 For each data set, number of training rows and method: a search over three learning rates with seed 0, judged on the
 validation rows, then the best rate with three seeds, judged on the same 1,000 test rows. Every run is a process; what
-is done is kept in benchmarks/peft-comparison.json, so that the script goes on where it was stopped; the plot beside it is
-drawn anew after each run.
+is done is kept in benchmarks/peft-comparison.json, so that the script goes on where it was stopped; the plot beside it
+is drawn anew after each run.
 
     python benchmarks/peft_comparison.py [--data tweets debian] [--rows 200 2000 0] [--methods lora ...] [--minutes 60]
 

@@ -9,11 +9,11 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfft.arguments import settings_of
 from tfft.config import FitConfig
 from tfft.console import Console
-from tfft.core.errors import ConfigError, DataError
+from tfft.core.errors import ConfigError
 from tfft.launching import Launch, is_finished, prepare_tensorflow
-from tfft.tasks.base import tasks
 
 if TYPE_CHECKING:
     from tfft.evaluation.cross_validation import CrossValidation
@@ -21,16 +21,7 @@ if TYPE_CHECKING:
     from tfft.inspection import Inspection
     from tfft.peft.report import PeftReport
     from tfft.planning import RunPlan
-    from tfft.splitting import Sources
     from tfft.training.learning_rate_finder import LearningRateCurve
-
-
-#: Options that take data of their own, and what `Sources` calls them.
-_DATA_OPTIONS = {"data": "train", "validation_data": "validation", "test_data": "test", "synthetic_data": "synthetic"}
-
-
-#: Arguments of `fit` that are objects and no options.
-_OBJECTS = ("callbacks", "metrics")
 
 
 def fit(data: Any = None, *, config: FitConfig | None = None, quiet: bool = False, **options: Any) -> FineTunedModel:
@@ -64,7 +55,7 @@ def fit(data: Any = None, *, config: FitConfig | None = None, quiet: bool = Fals
         >>> print(model.report)
         >>> model.predict(["what a film"])
     """
-    settings, sources = _settings(data, config, options)
+    settings, sources = settings_of(data, config, options)
     console = Console(quiet=quiet)
     if is_finished(settings):
         console.say(f"resume: {settings.output_dir} is finished; loading it")
@@ -106,7 +97,7 @@ def cross_validate(
     Example:
         >>> print(tfft.cross_validate("reviews.csv", folds=5, task="text_classification"))
     """
-    settings, sources = _settings(data, config, options)
+    settings, sources = settings_of(data, config, options)
     unused = [name for name in ("output_dir", "test_data", "synthetic_data") if getattr(settings, name) is not None]
     if unused or settings.split_method not in ("stratified", "grouped"):
         what = ", ".join(unused) or f"split={settings.split_method!r}"
@@ -162,7 +153,7 @@ def find_learning_rate(
     Example:
         >>> print(tfft.find_learning_rate("reviews.csv", task="text_classification", plot="rates.png"))
     """
-    settings, sources = _settings(data, config, options)
+    settings, sources = settings_of(data, config, options)
     console = Console(quiet=quiet)
     run = Launch(settings, options, console)
 
@@ -199,7 +190,7 @@ def plan(
     """
     given = {"task": "text_classification", **options}
     without = data is None and "data" not in options and (config is None or config.data is None)
-    settings, sources = _settings("-" if without else data, config, given)
+    settings, sources = settings_of("-" if without else data, config, given)
     console = Console(quiet=quiet)
     run = Launch(settings, options, console)
     execution = run.plan
@@ -235,7 +226,7 @@ def peft_report(
         if given := sorted([*options, *([] if config is None else ["config"])]):
             raise ConfigError(f"A run directory says by itself what it is; leave {given[0]} out.")
         return load(run, quiet=quiet).peft_report()
-    settings, _ = _settings("-", config, {"task": "text_classification", **options})
+    settings, _ = settings_of("-", config, {"task": "text_classification", **options})
     if settings.peft_method is None or settings.head_only:
         raise ConfigError("No method is named; pass for instance peft='lora' or train_layers='last:2'.")
     prepare_tensorflow()
@@ -272,7 +263,7 @@ def inspect(
     given = {"task": "text_classification", **options}
     if isinstance(quality, Mapping):
         given["quality"] = dict(quality)
-    settings, sources = _settings(data, None, given)
+    settings, sources = settings_of(data, None, given)
     console = Console(quiet=quiet)
 
     from tfft.inspection import check_source, inspect_source
@@ -283,54 +274,6 @@ def inspect(
     if settings.preset is not None:
         prepare_tensorflow()
     return dataclasses.replace(found, quality=check_source(settings, sources, console))
-
-
-def _settings(data: Any, config: FitConfig | None, options: Mapping[str, Any]) -> tuple[FitConfig, Sources]:
-    """Folds arguments into options and data sources."""
-    from tfft.data.read import describe
-    from tfft.splitting import Sources
-
-    base = {} if config is None else config.to_dict()
-    given = {**base, **{name: value for name, value in options.items() if name not in _OBJECTS}}
-    if not isinstance(given.get("strategy", "auto"), str):
-        del given["strategy"]  # an object; the run directory records what it was
-    if data is not None:
-        given["data"] = data
-    sources = {field: given.get(name) for name, field in _DATA_OPTIONS.items()}
-    described = {
-        name: None if sources[field] is None else describe(sources[field]) for name, field in _DATA_OPTIONS.items()
-    }
-    if given.get("augment") is not None:
-        described["augment"] = _plain_augmentations(given["augment"])
-    if hasattr(given.get("peft"), "to_dict"):  # a config of a method
-        described["peft"] = given["peft"].to_dict()
-    settings = FitConfig.from_mapping({**given, **described})
-    if sources["train"] is None:
-        raise DataError("No data was given; pass a file or a DataFrame as the first argument, or name it as data.")
-    tasks.get(str(settings.task))
-    return settings, Sources(**sources)
-
-
-def _plain_augmentations(specification: Any) -> Any:
-    """Returns augmentations as a config keeps them: objects as their options, functions by name."""
-    if isinstance(specification, (list, tuple)) and all(map(dataclasses.is_dataclass, specification)):
-        return {
-            f"{place}. {type(item).__name__}": {
-                field.name: _plain(getattr(item, field.name)) for field in dataclasses.fields(item)
-            }
-            for place, item in enumerate(specification, 1)
-        }
-    return _plain(specification)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    return f"<{getattr(value, '__name__', type(value).__name__)}>"
 
 
 def load(directory: str | os.PathLike[str], *, quiet: bool = False) -> FineTunedModel:

@@ -39,6 +39,7 @@ NO_BIAS = ("llama", "llama3", "mistral", "mixtral", "phi3", "qwen3", "gemma", "g
 #: Where a method cannot act: what the error has to say, and of which architectures.
 REFUSED: dict[str, dict[str, tuple[str, ...]]] = {
     "bitfit": {"has none": NO_BIAS},
+    "ia3": {"'feedforward_output' means no layer": ("mixtral",)},  # the kernels of all experts are in one array
     "houlsby": {"attention sublayer": NO_ATTENTION},
     "pfeiffer": {"feed-forward sublayer": NO_BLOCKS},
     "prefix": {"has none": NO_ATTENTION, "not known how FalconAttention": ("falcon",)},

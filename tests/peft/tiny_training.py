@@ -119,3 +119,19 @@ def small(method: str, **options: Any) -> tuple[Tiny, Adapter]:
     """Returns a tiny BERT with a method added."""
     made = tiny("bert", **options)
     return made, added(made, method)
+
+
+def outputs_and_gradients(made: Tiny, *, training: bool = False) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns outputs, and gradients of a weighted sum of them, by path; dropout draws the same each time."""
+    model = made.base.model
+    trainable, others = model.trainable_variables, model.non_trainable_variables
+    values = [tf.convert_to_tensor(variable.value) for variable in trainable]
+    fixed = [tf.convert_to_tensor(variable.value) for variable in others]
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        outputs, _ = model.stateless_call(values, fixed, made.batch, training=training)
+        towards = np.random.default_rng(2).normal(size=outputs.shape)
+        loss = tf.reduce_sum(tf.cast(outputs, tf.float32) * towards.astype(np.float32))
+    gradients = tape.gradient(loss, values) if values else []
+    dense = [tf.convert_to_tensor(item).numpy() for item in gradients]
+    return outputs.numpy(), {item.path: gradient for item, gradient in zip(trainable, dense, strict=True)}

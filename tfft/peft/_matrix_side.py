@@ -9,6 +9,7 @@ import keras
 from keras import ops
 from keras.src.backend.common.variables import AutocastScope  # has no public name
 
+from tfft.core.errors import ConfigError
 from tfft.peft._linear import Linear
 from tfft.peft._linear_recurrent import RecurrentLinear
 from tfft.peft._sites import Side
@@ -80,7 +81,8 @@ class MatrixSide(Side):
 
     def standing_in(self, layer: Any) -> Any:
         """Makes a recurrent layer with the changed kernels."""
-        assert isinstance(self.view, RecurrentLinear)  # noqa: S101 -- the only view that asks for it
+        if not isinstance(self.view, RecurrentLinear):
+            raise ConfigError(f"{self.view.layer.name!r} is no recurrent layer; only those are stood in for.")
         with AutocastScope(None):
             matrix = self.changed_matrix(self.view.matrix_of(layer))
         return self.view.standing_in(layer, matrix)

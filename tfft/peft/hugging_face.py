@@ -334,5 +334,6 @@ def _by_path(base: Base) -> dict[str, Any]:
 
 
 def _whole(matrix: np.ndarray | None) -> np.ndarray:
-    assert matrix is not None  # noqa: S101 -- _read_modules saw to that
+    if matrix is None:  # _read_modules refuses such a file
+        raise ArtifactError("A module of the adapter has one matrix of two.")
     return matrix
