@@ -8,10 +8,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # make test runs so many test files at once.
 TEST_PROCESSES ?= 2
 INSTALLED := $(VENV)/.installed
-# In an environment of its own: its docstring_parser_fork overwrites the docstring_parser of tensorflow-datasets.
 # Hugging Face PEFT and PyTorch, which tfft is compared with; another environment can be named.
 REFERENCE := $(VENV)/reference
 TFFT_REFERENCE_PYTHON ?=
+# In an environment of its own: its docstring_parser_fork overwrites the docstring_parser of tensorflow-datasets.
 PYDOCLINT := $(VENV)/pydoclint/bin/pydoclint
 
 .PHONY: help venv demo test test-slow test-reference lint format notebooks clean

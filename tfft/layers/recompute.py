@@ -29,15 +29,20 @@ class Recomputation:
             blocks: Built layers.
         """
         self._blocks = list(blocks)
+        #: What stood for the blocks' `call` before, such as an adapter.
+        self._before = [vars(block).get("call") for block in self._blocks]
         for block in self._blocks:
             # An attribute of the object hides the method: configs, weights and names stay as they are.
             block.call = _Recomputed(block, block.call)
 
     def restore(self) -> None:
         """Gives the blocks their own `call` back; does nothing the second time."""
-        for block in self._blocks:
-            del block.call
-        self._blocks = []
+        for block, before in zip(self._blocks, self._before, strict=True):
+            if before is None:
+                del block.call
+            else:
+                block.call = before
+        self._blocks, self._before = [], []
 
     def __enter__(self) -> Recomputation:
         """Returns itself."""
@@ -70,7 +75,7 @@ def recompute(blocks: Sequence[Any]) -> Recomputation:
     for block in blocks:
         if not block.built:
             raise ConfigError(f"The layer {block.name!r} is not built, so that it cannot be recomputed; call it first.")
-        if "call" in vars(block):
+        if isinstance(vars(block).get("call"), _Recomputed):
             raise ConfigError(f"The layer {block.name!r} is recomputed already; restore it first.")
         if "training" not in signature(block.call).parameters:
             raise ConfigError(
