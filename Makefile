@@ -33,7 +33,7 @@ demo: venv  ## Fine-tune MiniLM on real tweets, export, and classify through the
 	$(RUN) examples/demo.py
 
 test: venv  ## Run the tests, the notebook included
-	$(RUN) -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	$(RUN) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-slow: venv  ## Run the end-to-end tests on real weights and data
 	$(RUN) -m pytest -m slow

@@ -19,6 +19,22 @@ WORDS = (
 )
 
 
+#: Files that take minutes: begun last, one test process would work on them while the other has nothing to do.
+LONG_FILES = (
+    "test_documents.py",
+    "test_notebooks.py",
+    "test_command_line.py",
+    "test_every_option_matters.py",
+    "test_architectures.py",
+    "test_peft_contract.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files that take longest; the order within each stays."""
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+
+
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """Names bytes by their length: compressed ones hold the time, and test processes must agree on names."""
     return f"{argname}-of-{len(val)}" if isinstance(val, bytes) else None

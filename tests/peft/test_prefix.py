@@ -111,7 +111,17 @@ def keys_and_values(layer: Any, hidden: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(key)[0], np.asarray(value)[0]
 
 
-@pytest.mark.parametrize(("name", "quantize"), [*((name, None) for name in KINDS), ("bert", "int8"), ("llama", "int4")])
+#: One of each kind of attention; the others are in the slow tier.
+ALWAYS = [("bert", None), ("gpt2", None), ("llama", None), ("deberta_v3", None), ("bloom", None), ("bert", "int8")]
+
+
+@pytest.mark.parametrize(
+    ("name", "quantize"),
+    [
+        pytest.param(name, quantize, marks=[] if (name, quantize) in ALWAYS else [pytest.mark.slow])
+        for name, quantize in [*((name, None) for name in KINDS), ("bert", "int8"), ("llama", "int4")]
+    ],
+)
 def test_a_prefix_is_what_tokens_before_the_text_would_be(name: str, quantize: str | None) -> None:
     """The keys and values of three real tokens as a prefix, against the layer's own pass over the longer row."""
     model = backbone(name)

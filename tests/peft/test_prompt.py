@@ -70,10 +70,14 @@ def with_the_words(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return longer
 
 
+#: One of each kind of model; the others are in the slow tier.
+ALWAYS = ("bert", "distil_bert", "gpt2", "llama", "bart", "deberta_v3")
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if name == "t5" else [])
+        pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.slow])
         for name in TEXT
         if name not in {"xlm_roberta", "llama3", "mixtral", "opt"}  # as others here
     ],
