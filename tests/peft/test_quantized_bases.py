@@ -73,7 +73,7 @@ def check_trained(made: Tiny, adapter: Adapter, before: np.ndarray) -> None:
         return
     assert {item.dtype for item in adapter.trainable_variables} == {"float32"}
     own = {id(item) for item in adapter.variables.values()}
-    begin, kept = shaken(adapter, scale=0.05).state(), bits(made, own)
+    begin, kept = shaken(adapter, scale=0.2).state(), bits(made, own)  # activations are rounded: less would be lost
     losses = descend(made)
     assert losses[-1] < losses[0]
     assert bits(made, own) == kept
