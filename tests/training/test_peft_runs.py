@@ -118,6 +118,15 @@ def test_it_exports_merged_where_that_can_be_done(
     np.testing.assert_array_equal(loud.outputs(TEXTS), model.outputs(TEXTS))
 
 
+def test_a_backbone_without_its_adapter_is_not_taken_in_silence(
+    opinions: pd.DataFrame, options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tfft.fit(opinions, peft="bitfit", output_dir=str(tmp_path / "run"), **{**options, **SHORT})
+    preset = str(tmp_path / "run" / "preset")
+    tfft.fit(opinions, **{**options, **SHORT, "preset": preset, "freeze": "backbone", "quiet": False})
+    assert "whose adapter is not part of it" in capsys.readouterr().err
+
+
 def test_a_quantized_backbone_is_saved_and_loaded(
     opinions: pd.DataFrame, options: dict[str, Any], tmp_path: Path
 ) -> None:

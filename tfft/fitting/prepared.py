@@ -22,12 +22,14 @@ from tfft.console import Console
 from tfft.core.errors import ConfigError, TrainingError, row_list
 from tfft.data.splits import TRAIN
 from tfft.distribute.plan import ExecutionPlan
+from tfft.finetuned import ADAPTER
 from tfft.fitting.encoded import Encoded, model_inputs, tokenize
 from tfft.fitting.feeding import pack_training, rate_groups, training_data
 from tfft.layers.fast_layers import restore, speed_up
 from tfft.layers.recompute import recompute
 from tfft.layers.text_encoder import TextEncoder
 from tfft.loading import load_run
+from tfft.peft.files import DESCRIPTION
 from tfft.splitting import SplitData
 from tfft.tasks.base import tasks
 from tfft.training.build import BuiltModel, build_model, check_trainable, what_is_trained, with_room
@@ -117,6 +119,8 @@ def prepare(
         console.say(f"preset: {DEFAULT_TEXT_PRESET} (none was named)")
     with plan.scope():
         backbone = with_room(load_text_backbone(config.preset, plan.precision), config)
+    if config.preset is not None and (Path(config.preset).parent / ADAPTER / DESCRIPTION).is_file():
+        console.say(f"preset: {config.preset} is the backbone of a run whose adapter is not part of it")
     if backbone.fast_tokenizer.reason is not None:
         console.say(f"tokenizing with KerasHub's own layer: {backbone.fast_tokenizer.reason}")
     encoder, caches, data = tokenize(config, backbone, data, console)
