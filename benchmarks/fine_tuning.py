@@ -66,12 +66,14 @@ class Clock:
         self.first_step = 0.0
         self._begun = 0.0
         self._loaded = 0.0
+        self._imported = 0.0
         self.epochs: list[float] = []
         self.peak = 0.0
 
     def loaded(self) -> None:
-        """Notes the end of imports."""
+        """Notes the end of imports, and the memory that the libraries alone take."""
         self._loaded = time.process_time()
+        self._imported = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**30
 
     def epoch_begins(self) -> None:
         """Notes the start of an epoch."""
@@ -101,6 +103,8 @@ class Clock:
             "cpu_seconds_to_first_step": round(self.first_step, 2),
             "epoch_cpu_seconds": [round(seconds, 2) for seconds in self.epochs],
             "peak_rss_gib": round(self.peak, 3),
+            "imports_rss_gib": round(self._imported, 3),
+            "peak_above_imports_gib": round(self.peak - self._imported, 3),
         }
 
 
@@ -341,9 +345,6 @@ COMPETITORS: dict[str, Callable[[argparse.Namespace, Clock], int]] = {
     "kerashub_default_512": lambda options, clock: keras_hub_fit(options, DEFAULT_LENGTH, clock),
     "matrix_product": matrix_product,
 }
-#: Far from the rest, and slow: measured in the first rounds only.
-ONCE = {"kerashub_default_512"}
-TWICE = {"tfft_recomputing", "huggingface_fixed_128", "kerashub_fixed_128", "huggingface_dynamic"}
 
 
 def write_rows(folder: Path, rows: int) -> dict[str, Any]:
@@ -460,9 +461,11 @@ def compare(options: argparse.Namespace, names: list[str], target: Path) -> None
     with tempfile.TemporaryDirectory() as folder:
         data = write_rows(Path(folder), options.rows)
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in [*names, "matrix_product"]}
+        loads: list[float] = []
         for number in range(options.rounds):
+            loads.append(round(os.getloadavg()[0], 2))
             for name, own in runs.items():
-                if name in missing or number >= (1 if name in ONCE else 2 if name in TWICE else options.rounds):
+                if name in missing:
                     continue
                 found = run_one(name, options, Path(folder))
                 if isinstance(found, str):
@@ -475,6 +478,7 @@ def compare(options: argparse.Namespace, names: list[str], target: Path) -> None
                 "mode": options.mode,
                 "threads": options.threads,
                 "epochs": options.epochs,
+                "load_average_before_rounds": loads,
                 "data": data,
                 "median": summary(runs, data, options.mode),
                 "not_measured": missing,

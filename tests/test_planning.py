@@ -18,7 +18,7 @@ from tfft import planning
 from tfft.cli import plan as plan_command
 from tfft.config import FitConfig
 from tfft.console import Console
-from tfft.distribute.memory import MemoryEstimate, Workload
+from tfft.distribute.memory import MemoryEstimate, Workload, in_words
 from tfft.distribute.plan import resolve
 from tfft.planning import MemoryPlan, RunPlan, plan_run
 from tfft.splitting import Sources
@@ -82,6 +82,15 @@ def test_options_reach_the_estimate(tiny_preset: str, quiet: Console) -> None:
     assert planned(tiny_preset, quiet, optimizer="sgd", ema=0.9).workload.slots == base.workload.slots == 2
     frozen = planned(tiny_preset, quiet, freeze="backbone")
     assert (frozen.estimate.gradients, list(frozen.advice)) == (0, [])
+
+
+def test_lora_is_advised_where_everything_is_trained(tiny_preset: str, quiet: Console) -> None:
+    plan = planned(tiny_preset, quiet)
+    (line,) = [line for line in plan.advice if line.startswith("peft='lora': ")]
+    assert "saves" in line
+    # What is said is what a plan of that run says.
+    assert line.startswith(f"peft='lora': {in_words(planned(tiny_preset, quiet, peft='lora').estimate.total)}, ")
+    assert not [line for line in planned(tiny_preset, quiet, peft="bitfit").advice if "lora" in line]
 
 
 def test_everything_is_shown_and_is_plain_data(

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tfft.api import cross_validate, find_learning_rate, fit, inspect, load, load_adapter, peft_report, plan
+    from tfft.adapted_model import AdaptedModel
+    from tfft.api import (
+        cross_validate,
+        find_learning_rate,
+        fit,
+        inspect,
+        load,
+        load_adapter,
+        load_adapters,
+        peft_report,
+        plan,
+    )
     from tfft.config import FitConfig
     from tfft.core.errors import (
         ArtifactError,
@@ -49,8 +60,10 @@ _PUBLIC = {
     "inspect": "tfft.api",
     "load": "tfft.api",
     "load_adapter": "tfft.api",
+    "load_adapters": "tfft.api",
     "peft_report": "tfft.api",
     "plan": "tfft.api",
+    "AdaptedModel": "tfft.adapted_model",
     "FitConfig": "tfft.config",
     "CrossValidation": "tfft.evaluation.cross_validation",
     "Inspection": "tfft.inspection",
@@ -81,6 +94,7 @@ _PUBLIC = {
 
 __all__ = [
     "AdaLoRAConfig",
+    "AdaptedModel",
     "AdapterSet",
     "ArtifactError",
     "BitFitConfig",
@@ -113,6 +127,7 @@ __all__ = [
     "inspect",
     "load",
     "load_adapter",
+    "load_adapters",
     "peft_report",
     "plan",
 ]

@@ -16,6 +16,7 @@ from tfft.core.errors import ConfigError
 from tfft.launching import Launch, is_finished, prepare_tensorflow
 
 if TYPE_CHECKING:
+    from tfft.adapted_model import AdaptedModel
     from tfft.evaluation.cross_validation import CrossValidation
     from tfft.finetuned import FineTunedModel
     from tfft.inspection import Inspection
@@ -329,6 +330,34 @@ def load_adapter(
     from tfft.loading import load_adapter_run
 
     return load_adapter_run(Path(directory), preset, Console(quiet=quiet))
+
+
+def load_adapters(
+    adapters: Mapping[str, str | os.PathLike[str]], *, preset: str | None = None, quiet: bool = False
+) -> AdaptedModel:
+    """Loads several adapters with their heads onto one backbone, which is in memory once.
+
+    Args:
+        adapters: Name to the directory that `FineTunedModel.save_adapter` wrote.
+        preset: The backbone, for instance where it lies now; None for the one that the first was trained on.
+        quiet: Say nothing and show no progress.
+
+    Returns:
+        The model, in which each row names its adapter, and to which more can be added.
+
+    Raises:
+        ArtifactError: When a file is missing, truncated or altered, or the adapters belong to different backbones.
+        ConfigError: When there are none, or a method cannot share its backbone with others.
+
+    Example:
+        >>> model = tfft.load_adapters({"reviews": "adapters/reviews", "news": "adapters/news"})
+        >>> model.predict(["what a film", "rain tomorrow"], adapter=["reviews", "news"])
+    """
+    prepare_tensorflow()
+
+    from tfft.adapted_model import load_adapted
+
+    return load_adapted({name: Path(directory) for name, directory in adapters.items()}, preset, Console(quiet=quiet))
 
 
 def _with_options(function: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tfft.backbones.base import TextBackbone
 from tfft.backbones.keras_hub import save_text_backbone
 from tfft.config import FitConfig
 from tfft.console import Console
-from tfft.core.errors import ConfigError, DataError
+from tfft.core.errors import ConfigError
 from tfft.data.pipeline import token_gather
 from tfft.data.schema import TextExamples
 from tfft.data.token_cache import encode_texts
@@ -29,7 +29,7 @@ from tfft.peft.base import Adapter
 from tfft.peft.files import SavedHead, save_adapter
 from tfft.peft.report import PeftReport, peft_report
 from tfft.quality.masking import Masker
-from tfft.reading import is_source, read_examples
+from tfft.reading import check_batch_size, checked_texts, is_source, read_examples
 from tfft.runs.run_directory import versions, write_run
 from tfft.tasks.base import Task, tasks
 from tfft.training.build import BuiltModel
@@ -162,22 +162,10 @@ class FineTunedModel:
             DataError: When `texts` is not a list of strings.
             ConfigError: When `batch_size` is below 1.
         """
-        if isinstance(texts, (str, bytes)):
-            raise DataError(
-                "A list of texts is expected; received one string, which is no file. Write predict([text])."
-            )
-        if not isinstance(texts, Iterable):
-            raise DataError(f"A list of texts is expected; received a {type(texts).__name__}.")
-        texts = list(texts)
-        wrong = [place for place, text in enumerate(texts) if not isinstance(text, str)]
-        if wrong:
-            kind = type(texts[wrong[0]]).__name__
-            raise DataError(f"Texts are strings; the item at position {wrong[0]} is a {kind} ({len(wrong)} in all).")
-        return self._outputs(texts, batch_size, self._console)
+        return self._outputs(checked_texts(texts), batch_size, self._console)
 
     def _outputs(self, texts: Sequence[str], batch_size: int, console: Console) -> np.ndarray:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size should be at least 1; received {batch_size}.")
+        check_batch_size(batch_size)
         if self.config.mask_personal_data:
             masker = Masker()
             texts = [masker.mask(text) for text in texts]

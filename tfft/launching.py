@@ -95,7 +95,7 @@ class Launch:
         from tfft.training.train import Extras
 
         extras = Extras(self._callbacks, self._metrics)
-        with lost_process_named(plan):
+        with lost_process_named(plan), plan.kernels():
             return run_fit(
                 self._settings, splits, plan, self._console, augmentations=self._augmentations, extras=extras
             )
@@ -108,7 +108,7 @@ class Launch:
         from tfft.distribute.lost_process import lost_process_named
         from tfft.fitting import run_range_test
 
-        with lost_process_named(plan):
+        with lost_process_named(plan), plan.kernels():
             return run_range_test(
                 self._settings, splits, plan, self._console, augmentations=self._augmentations, **sweep
             )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -143,7 +144,9 @@ def plan_run(
         backbone = with_room(load_text_backbone(config.preset, plan.precision), config)
         width, labels = _sizes(config, sources, backbone, console)
         model = build_model(backbone, tasks.get(str(config.task)).head, config, labels).model
-    return RunPlan(plan, plan_memory(model, backbone.blocks, workload_of(config, plan, width), plan.kind, config))
+        workload = workload_of(config, plan, width)
+        others = functools.partial(_with_lora, backbone, config, labels, workload)
+        return RunPlan(plan, plan_memory(model, backbone.blocks, workload, plan.kind, config, others))
 
 
 def report_peft(config: FitConfig) -> PeftReport:
@@ -166,7 +169,12 @@ def report_peft(config: FitConfig) -> PeftReport:
 
 
 def plan_memory(
-    model: keras.Model, blocks: Sequence[Any], workload: Workload, kind: str, config: FitConfig
+    model: keras.Model,
+    blocks: Sequence[Any],
+    workload: Workload,
+    kind: str,
+    config: FitConfig,
+    others: Callable[[], Mapping[str, MemoryEstimate]] = dict,
 ) -> MemoryPlan:
     """Estimates the memory of a step and what would lower it.
 
@@ -176,6 +184,7 @@ def plan_memory(
         workload: Rows and width of the step.
         kind: Kind of device.
         config: The run's options.
+        others: Gives estimates with options that need another model; called last, so it may change this one's layers.
 
     Returns:
         The estimate, with advice when it does not fit or nobody knows.
@@ -189,7 +198,29 @@ def plan_memory(
         now = estimate(model, workload)
         available = _for_all_parts(free, now)
         found = alternatives(model, workload, available, recomputing)
+        found.update(others())
     return MemoryPlan(workload, now, available, advice(now, available, found))
+
+
+def _with_lora(
+    backbone: TextBackbone, config: FitConfig, labels: int, workload: Workload
+) -> Mapping[str, MemoryEstimate]:
+    """Estimates LoRA in place of full training; nothing where the backbone has no layers for it, or another method."""
+    if config.head_only or config.peft_method is not None:
+        return {}
+    trained = backbone.model.trainable_variables
+    imagined = dataclasses.replace(config, peft="lora")
+    try:
+        built = build_model(backbone, tasks.get(str(config.task)).head, imagined, labels)
+        found = estimate(built.model, workload)
+        if built.adapter is not None:
+            built.adapter.remove()
+    except ConfigError:
+        return {}
+    finally:
+        for variable in trained:
+            variable.trainable = True
+    return {"peft='lora'": found}
 
 
 def _for_all_parts(free: int | None, now: MemoryEstimate) -> int | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from tfft.config import FitConfig
 from tfft.console import Console
-from tfft.core.errors import ConfigError, unknown_name
+from tfft.core.errors import ConfigError, DataError, unknown_name
 from tfft.data.read import Fingerprint, Reader, expand, source_bytes
 from tfft.data.schema import CELL_CHECKS, HowToRead, Policy, TextExamples
 from tfft.data.sources.base import sources
@@ -81,6 +81,43 @@ def read_examples(
     reader = Reader(source, wanted, encoding=config.encoding, console=console)
     examples = task.examples(reader, config, labelled=labelled, how=how, console=console)
     return ReadData(examples, fingerprint.to_dict(source, examples.where))
+
+
+def checked_texts(texts: Any) -> list[str]:
+    """Returns texts to predict as a list.
+
+    Args:
+        texts: What the caller gave.
+
+    Returns:
+        The texts.
+
+    Raises:
+        DataError: When it is not a list of strings.
+    """
+    if isinstance(texts, (str, bytes)):
+        raise DataError("A list of texts is expected; received one string, which is no file. Write predict([text]).")
+    if not isinstance(texts, Iterable):
+        raise DataError(f"A list of texts is expected; received a {type(texts).__name__}.")
+    found = list(texts)
+    wrong = [place for place, text in enumerate(found) if not isinstance(text, str)]
+    if wrong:
+        kind = type(found[wrong[0]]).__name__
+        raise DataError(f"Texts are strings; the item at position {wrong[0]} is a {kind} ({len(wrong)} in all).")
+    return found
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Checks the rows of a forward pass.
+
+    Args:
+        batch_size: What the caller gave.
+
+    Raises:
+        ConfigError: When it is below 1.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size should be at least 1; received {batch_size}.")
 
 
 def is_source(data: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator
 
 import keras
 import pytest
@@ -75,20 +74,24 @@ def test_several_gpus_are_mirrored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made == [["/GPU:0", "/GPU:1"]]
 
 
-@pytest.fixture
-def determinism() -> Iterator[Callable[[], bool]]:
-    """Tells whether TensorFlow's deterministic kernels are on; puts them back as they were."""
+def test_deterministic_kernels_are_on_unless_xla_is_and_only_for_the_run() -> None:
+    from tensorflow.python.framework import config as framework_config
+
+    enabled = framework_config.is_op_determinism_enabled
+    before = enabled()
+    for jit_compile in (False, True, False):
+        with resolve(jit_compile).kernels():
+            assert enabled() is not jit_compile
+        assert enabled() is before
+
+
+def test_kernels_are_put_back_when_the_run_fails() -> None:
     from tensorflow.python.framework import config as framework_config
 
     before = framework_config.is_op_determinism_enabled()
-    yield framework_config.is_op_determinism_enabled
-    (framework_config.enable_op_determinism if before else framework_config.disable_op_determinism)()
-
-
-def test_deterministic_kernels_are_on_unless_xla_is(determinism: Callable[[], bool]) -> None:
-    for jit_compile in (False, True, False):
-        resolve(jit_compile).apply()
-        assert determinism() is not jit_compile
+    with pytest.raises(ZeroDivisionError), resolve(False).kernels():
+        _ = 1 / 0
+    assert framework_config.is_op_determinism_enabled() is before
 
 
 def test_the_plan_promises_equal_weights_only_when_it_can() -> None:

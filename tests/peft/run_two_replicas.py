@@ -1,4 +1,4 @@
-"""Run in a process of its own by test_two_replicas: the same training on one device and on two replicas.
+"""Run in a process of its own by test_two_replicas: the same training on one device and on two, with and without XLA.
 
 Arguments: a folder for the findings, then names of methods.
 """
@@ -43,10 +43,16 @@ def main() -> None:
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
-    two = resolve(False, strategy=tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+    mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    plans = {
+        "one": one_device(),
+        "two": resolve(False, strategy=mirrored),
+        "one_xla": one_device(jit_compile=True),
+        "two_xla": resolve(True, strategy=mirrored),
+    }
     found = {}
     for method in methods:
-        for name, plan in (("one", one_device()), ("two", two)):
+        for name, plan in plans.items():
             found.update({f"{method}/{name}/{key}": value for key, value in trained(method, plan).items()})
     np.savez(Path(folder) / "found.npz", **found)
 

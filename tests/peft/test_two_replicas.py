@@ -1,4 +1,4 @@
-"""Methods on two replicas train as on one device."""
+"""Methods on two replicas, compiled by XLA, and both, train as on one device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tfft.peft.base import methods
 #: One that is a function of gradients alone, and one that acts after each update.
 QUICK = ("adalora", "lora")
 LATER = tuple(name for name in methods.names() if name not in QUICK)
-#: Sums over replicas are added up in another order.
+PLANS = ("two", "one_xla", "two_xla")
+#: Sums over replicas are added up in another order, and XLA's in another again.
 ROUNDING = 1e-5
 
 
@@ -48,13 +49,14 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str,
     return of
 
 
+@pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("method", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LATER)])
-def test_two_replicas_train_an_adapter_as_one_device_does(found: Callable[[str], dict[str, Any]], method: str) -> None:
+def test_an_adapter_is_trained_as_on_one_device(found: Callable[[str], dict[str, Any]], method: str, plan: str) -> None:
     arrays = found(method)
     one = {key: value for key, value in arrays.items() if key.startswith(f"{method}/one/")}
     assert len(one) > 2
     for key, value in one.items():
-        other = arrays[key.replace("/one/", "/two/")]
+        other = arrays[key.replace("/one/", f"/{plan}/")]
         if key.endswith("/changed"):
             assert value.size == other.size == 0, "the base's weights changed"
         else:

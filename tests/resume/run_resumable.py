@@ -37,6 +37,20 @@ EVERYTHING: dict[str, Any] = {
     "patience": 5,
     "class_weights": {"good": 2.0},
 }
+#: AdaLoRA chooses by averages over all steps so far, up to 8 steps before the end, whose weights are kept.
+ADALORA: dict[str, Any] = {
+    "validation_fraction": 0.0,
+    "patience": None,
+    "peft": {
+        "method": "adalora",
+        "initial_rank": 4,
+        "target_rank": 1,
+        "dropout": 0.1,
+        "tinit": 4,
+        "tfinal": 8,
+        "delta_t": 2,
+    }
+}
 
 
 class Events(keras.callbacks.Callback):
@@ -65,7 +79,7 @@ class Events(keras.callbacks.Callback):
 
 
 def main() -> None:
-    """Forks a process for each line `<folder> <preset> <yes or no>` of the input: the imports are paid for once."""
+    """Forks a process for each line `<folder> <preset> <writes> <adalora>` of the input: imports are paid for once."""
     prepare_tensorflow()
     for line in sys.stdin:
         child = os.fork()
@@ -76,8 +90,8 @@ def main() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def train(folder: str, preset: str, writes: str) -> None:
-    """Runs `tfft.fit` and keeps all that it gives."""
+def train(folder: str, preset: str, writes: str, adalora: str) -> None:
+    """Runs `tfft.fit` and keeps all that it gives; `writes` and `adalora` are "yes" or "no"."""
     events = Events(Path(folder) / "events.txt")
     plateau = keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=1, min_delta=1.0, factor=0.7)
     kept = {"output_dir": f"{folder}/run", "checkpoint_steps": CHECKPOINT_STEPS, "resume": True}
@@ -86,8 +100,8 @@ def train(folder: str, preset: str, writes: str) -> None:
         preset=preset,
         callbacks=[events, plateau],
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="hits")],
-        **EVERYTHING,
         **(kept if writes == "yes" else {}),
+        **(EVERYTHING | (ADALORA if adalora == "yes" else {})),
     )
     np.savez(f"{folder}/weights.npz", *map(np.asarray, model.keras_model.get_weights()))
     found = {

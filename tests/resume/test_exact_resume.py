@@ -35,11 +35,11 @@ class Runner:
         )
         self._preset = preset
 
-    def run(self, folder: Path, *, writes: bool = True, kill: Moment | None = None) -> int:
+    def run(self, folder: Path, *, writes: bool = True, adalora: bool = False, kill: Moment | None = None) -> int:
         """Runs to the end, or kills at a moment; returns the exit status."""
         events = folder / "events.txt"
         earlier = len(events.read_text("utf-8").splitlines()) if events.exists() else 0
-        self._tell(f"{folder} {self._preset} {'yes' if writes else 'no'}")
+        self._tell(" ".join([str(folder), self._preset, *("yes" if item else "no" for item in (writes, adalora))]))
         child = int(self._told())
         until = time.monotonic() + PATIENCE
         while kill is not None and time.monotonic() < until:
@@ -136,10 +136,10 @@ def check_same(one: Path, other: Path) -> None:
         assert first_found[name] == second_found[name], name
 
 
-def kill_and_resume(runner: Runner, folder: Path, moments: list[Moment]) -> None:
-    killed = [runner.run(folder, kill=moment) for moment in moments]
+def kill_and_resume(runner: Runner, folder: Path, moments: list[Moment], *, adalora: bool = False) -> None:
+    killed = [runner.run(folder, adalora=adalora, kill=moment) for moment in moments]
     assert set(killed) == {-signal.SIGKILL}
-    assert runner.run(folder) == 0
+    assert runner.run(folder, adalora=adalora) == 0
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +169,20 @@ def test_nothing_is_left_but_the_run(resumed: Path) -> None:
     assert {path.name for path in resumed.iterdir()} >= {"run", "found.json"}
     assert not list(resumed.glob("*.checkpoints*"))
     assert not list(resumed.glob(".*"))
+
+
+def test_what_adalora_remembers_of_importance_survives_kills(
+    runner: Runner, new_folder: Callable[[], Path], uninterrupted: Path
+) -> None:
+    whole, killed = new_folder(), new_folder()
+    assert runner.run(whole, writes=False, adalora=True) == 0
+    kill_and_resume(runner, killed, [while_writing(8), after_step(20)], adalora=True)
+    check_same(whole, killed)
+    # Which triplets are left depends on the averages.
+    with np.load(whole / "weights.npz") as found, np.load(uninterrupted / "weights.npz") as plain:
+        assert len(found.files) > len(plain.files)
+        masks = [found[name] for name in found.files if found[name].shape == (4,) and {*found[name]} == {0.0, 1.0}]
+    assert masks
 
 
 @pytest.mark.slow

@@ -28,3 +28,10 @@ def test_a_fresh_process_gives_the_same_weights_as_one_that_did_much_else(
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "opinions.csv"), json.dumps(options)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.strip() == digest(full_run.keras_model)
+
+
+def test_a_run_leaves_the_kernels_of_the_process_as_they_were(full_run: tfft.FineTunedModel) -> None:
+    from tensorflow.python.framework import config as framework_config
+
+    assert full_run.record.plan["jit_compile"] is False, "deterministic kernels were on"
+    assert not framework_config.is_op_determinism_enabled()

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import tfft
 from tfft.cli.app import app
-from tfft.core.errors import ArtifactError, ConfigError
+from tfft.core.errors import ArtifactError, ConfigError, PresetError
 
 TEXTS = ["a lovely film", "a dull plot", "never again"]
 #: What each method needs to learn something in a few steps.
@@ -122,9 +122,9 @@ def test_a_backbone_without_its_adapter_is_not_taken_in_silence(
     opinions: pd.DataFrame, options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tfft.fit(opinions, peft="bitfit", output_dir=str(tmp_path / "run"), **{**options, **SHORT})
-    preset = str(tmp_path / "run" / "preset")
-    tfft.fit(opinions, **{**options, **SHORT, "preset": preset, "freeze": "backbone", "quiet": False})
-    assert "whose adapter is not part of it" in capsys.readouterr().err
+    for preset in (tmp_path / "run", tmp_path / "run" / "preset"):
+        tfft.fit(opinions, **{**options, **SHORT, "preset": str(preset), "freeze": "backbone", "quiet": False})
+        assert "whose adapter is not part of it" in capsys.readouterr().err
 
 
 def test_a_quantized_backbone_is_saved_and_loaded(
@@ -136,6 +136,9 @@ def test_a_quantized_backbone_is_saved_and_loaded(
     np.testing.assert_array_equal(tfft.load(tmp_path / "run", quiet=True).outputs(TEXTS), model.outputs(TEXTS))
     with pytest.raises(ConfigError, match="quantized"):
         model.merge()
+    for preset in (tmp_path / "run", tmp_path / "run" / "preset"):
+        with pytest.raises(PresetError, match="Name the preset that the run began with"):
+            tfft.peft_report(preset=str(preset), peft="lora")
 
 
 def test_a_prompt_takes_its_room_from_the_text(opinions: pd.DataFrame, options: dict[str, Any]) -> None:

@@ -235,6 +235,8 @@ def _resolve(preset: str) -> str:
         )
     if (directory / "run.json").is_file():  # a run directory of tfft holds its backbone as a preset
         directory = directory / "preset"
+    if directory.name == "preset" and (directory.parent / "run.json").is_file():
+        _check_not_quantized(preset, directory.parent)
     config = directory / "config.json"
     if not config.is_file():
         raise PresetError(f"{directory} is no preset: it has no config.json.")
@@ -248,6 +250,22 @@ def _resolve(preset: str) -> str:
             "are not loaded, since they can run code; convert them with save_pretrained(safe_serialization=True)."
         )
     return str(directory)
+
+
+def _check_not_quantized(preset: str, run: Path) -> None:
+    """KerasHub's files do not say that they are quantized, and its error would be one of shapes."""
+    try:
+        config = json.loads((run / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return  # what is wrong is said by whoever reads the run
+    mode = config.get("quantize_base")
+    if mode is not None:
+        raise PresetError(
+            f"The preset {preset!r} is the backbone of a run with quantize_base={mode!r}: its weights are rounded, and "
+            f"nothing but that run's adapter was trained. Name the preset that the run began with, "
+            f"{config.get('preset') or DEFAULT_TEXT_PRESET!r}, with quantize_base={mode!r} if it should be quantized "
+            "again."
+        )
 
 
 def _load_tokenizer(location: str) -> Any:

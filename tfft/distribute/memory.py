@@ -255,6 +255,7 @@ def _cost(option: str) -> str:
         "gradient_checkpointing": "same result, about a third slower",
         "sequence_length": "longer rows are truncated",
         "freeze": "only the head learns",
+        "peft": "the backbone stays as it is",
     }
     cost = costs.get(option.partition("=")[0])
     return "" if cost is None else f" ({cost})"

@@ -101,16 +101,25 @@ class ExecutionPlan:
         finally:
             keras.config.set_dtype_policy(before)
 
-    def apply(self) -> None:
-        """Switches TensorFlow's deterministic kernels on or off, for the whole process."""
-        if self.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        else:
-            # Has no public name; Keras asks the same module whether it may use XLA. Needed when an earlier run of this
-            # process was deterministic.
-            from tensorflow.python.framework import config as framework_config
+    @contextlib.contextmanager
+    def kernels(self) -> Iterator[None]:
+        """Switches TensorFlow's deterministic kernels on or off inside, for the whole process; then back as they were.
 
-            framework_config.disable_op_determinism()
+        Left on, they would slow down and reorder the datasets of whoever goes on in the same process, and Keras would
+        refuse to compile their models with XLA.
+        """
+        # Has no public name; Keras asks the same module whether it may use XLA.
+        from tensorflow.python.framework import config as framework_config
+
+        def switch(on: bool) -> None:
+            (framework_config.enable_op_determinism if on else framework_config.disable_op_determinism)()
+
+        before = framework_config.is_op_determinism_enabled()
+        switch(self.deterministic)
+        try:
+            yield
+        finally:
+            switch(before)
 
 
 def resolve(

@@ -114,12 +114,13 @@ def prepare(
         console.say(line)
     # Initialisation draws from these; data order, dropout and augmentations have seeds of their own.
     keras.utils.set_random_seed(config.seed)
-    plan.apply()
     if config.preset is None:
         console.say(f"preset: {DEFAULT_TEXT_PRESET} (none was named)")
     with plan.scope():
         backbone = with_room(load_text_backbone(config.preset, plan.precision), config)
-    if config.preset is not None and (Path(config.preset).parent / ADAPTER / DESCRIPTION).is_file():
+    if config.preset is not None and any(
+        (folder / ADAPTER / DESCRIPTION).is_file() for folder in (Path(config.preset), Path(config.preset).parent)
+    ):
         console.say(f"preset: {config.preset} is the backbone of a run whose adapter is not part of it")
     if backbone.fast_tokenizer.reason is not None:
         console.say(f"tokenizing with KerasHub's own layer: {backbone.fast_tokenizer.reason}")

@@ -47,11 +47,25 @@ def build_model(backbone: TextBackbone, head_name: str, config: FitConfig, num_o
     Raises:
         ConfigError: When an option does not fit the backbone.
     """
-    if backbone.causal and config.pooling == "first":
-        raise ConfigError(
-            f"{backbone.preset!r} is causal: its first token sees no other, so pooling='first' is useless; use 'mean'."
-        )
-    adapter = adapt(backbone, config)
+    _check_pooling(backbone, config)
+    return assemble(backbone, head_name, config, num_outputs, adapt(backbone, config))
+
+
+def assemble(
+    backbone: TextBackbone, head_name: str, config: FitConfig, num_outputs: int, adapter: Adapter | None = None
+) -> BuiltModel:
+    """Puts a head on a backbone as it is: with whatever adapters it has.
+
+    Args:
+        backbone: The pretrained backbone; its layers are used, not copied.
+        head_name: Name of the head in the head registry.
+        config: The run's options.
+        num_outputs: Number of outputs of the head.
+        adapter: The adapter of the run.
+
+    Returns:
+        The model.
+    """
     spec = HeadSpec(config, num_outputs)
     head = heads.get(head_name)
     inputs = backbone.inputs()
@@ -66,6 +80,13 @@ def build_model(backbone: TextBackbone, head_name: str, config: FitConfig, num_o
     head_model = keras.Model(head_input, head.build(head_input, spec), name="head")
     model = keras.Model(inputs, head_model(pooled), name="tfft_model")
     return BuiltModel(model, features, head_model, adapter)
+
+
+def _check_pooling(backbone: TextBackbone, config: FitConfig) -> None:
+    if backbone.causal and config.pooling == "first":
+        raise ConfigError(
+            f"{backbone.preset!r} is causal: its first token sees no other, so pooling='first' is useless; use 'mean'."
+        )
 
 
 def with_room(backbone: TextBackbone, config: FitConfig) -> TextBackbone:
