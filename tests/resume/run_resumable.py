@@ -49,7 +49,7 @@ ADALORA: dict[str, Any] = {
         "tinit": 4,
         "tfinal": 8,
         "delta_t": 2,
-    }
+    },
 }
 
 

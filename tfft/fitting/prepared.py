@@ -21,6 +21,7 @@ from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError, TrainingError, row_list
 from tfft.data.splits import TRAIN
+from tfft.distribute.kept_memory import kept_memory
 from tfft.distribute.plan import ExecutionPlan
 from tfft.finetuned import ADAPTER
 from tfft.fitting.encoded import Encoded, model_inputs, tokenize
@@ -84,7 +85,10 @@ class Prepared:
         if lean:
             speed_up([self.backbone.trunk])
         try:
-            with recompute(self.backbone.blocks) if config.gradient_checkpointing else contextlib.nullcontext():
+            with (
+                recompute(self.backbone.blocks) if config.gradient_checkpointing else contextlib.nullcontext(),
+                kept_memory() if plan.kind == "CPU" else contextlib.nullcontext(),
+            ):
                 yield
         finally:
             if lean:
