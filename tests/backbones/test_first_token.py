@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ import tensorflow as tf
 from tfft.backbones.base import TextBackbone
 from tfft.backbones.first_token import first_token_features
 from tfft.layers.fast_layers import restore, speed_up
+from tfft.layers.one_query_attention import can_absorb
 
 HIDDEN, VOCABULARY = 16, 30
 SMALL = {"num_layers": 3, "num_heads": 2, "hidden_dim": HIDDEN, "intermediate_dim": 32, "max_sequence_length": 40}
@@ -139,7 +141,39 @@ def test_the_last_block_takes_a_fraction_of_its_work() -> None:
         return int(tf.compat.v1.profiler.profile(graph, options=options).total_float_ops)
 
     whole, short = whole_and_short(backbone)
-    assert work(short) < 0.35 * work(whole)
+    assert work(short) < 0.1 * work(whole)
+
+
+def test_keys_and_values_are_projected_where_something_else_stands_for_them() -> None:
+    backbone = small(MODELS.BertBackbone, vocabulary_size=VOCABULARY)
+    whole, short = whole_and_short(backbone)
+    attention = backbone.model.get_layer("transformer_layer_2")._self_attention_layer
+    assert can_absorb(attention)
+    own = attention._value_dense.call
+    attention._value_dense.call = lambda inputs, training=None: 2.0 * own(inputs)
+    assert not can_absorb(attention)
+    assert np.abs(short(batch(backbone)) - whole(batch(backbone))).max() < 1e-5
+    changed = short(batch(backbone))
+    del attention._value_dense.call
+    assert can_absorb(attention)
+    assert np.abs(changed - short(batch(backbone))).max() > 1e-2
+    speed_up([short])
+    assert can_absorb(attention)
+    fast = attention._compute_attention
+    attention._compute_attention = functools.partial(fast)
+    assert not can_absorb(attention)
+    attention._compute_attention = fast
+    restore([short])
+    attention._key_dense.quantize("int8")
+    assert not can_absorb(attention)
+
+
+def test_a_row_without_tokens_gives_what_the_whole_backbone_gives() -> None:
+    backbone = small(MODELS.BertBackbone, vocabulary_size=VOCABULARY)
+    whole, short = whole_and_short(backbone)
+    data = batch(backbone)
+    data["padding_mask"] = np.zeros_like(data["padding_mask"])
+    np.testing.assert_allclose(short(data), whole(data), atol=1e-4)
 
 
 def test_the_model_is_saved_and_loaded_as_keras_does(tmp_path: Any) -> None:

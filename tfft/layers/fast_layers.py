@@ -96,12 +96,24 @@ class _Replacement:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._compute(*args, **kwargs)
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether the layer calls this, and not something that stands for it since."""
+        return vars(self._layer).get(self._name) is self
+
     def restore(self) -> None:
+        seen = self.is_seen
         del vars(self._layer)[_PLACE]
-        if vars(self._layer).get(self._name) is self:
+        if seen:
             delattr(self._layer, self._name)
         else:  # something else stands for it since, and calls this
             self._compute = functools.partial(getattr(type(self._layer), self._name), self._layer)
+
+
+def is_fast(layer: Any) -> bool:
+    """Tells whether a layer computes in the fast form, and nothing else stands for it."""
+    replacement = vars(layer).get(_PLACE)
+    return replacement is not None and replacement.is_seen
 
 
 def _all_layers(outer: Any) -> Iterator[Any]:

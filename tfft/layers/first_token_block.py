@@ -7,14 +7,17 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfft.layers.one_query_attention import can_absorb, one_query_attention
+
 
 @keras.saving.register_keras_serializable(package="tfft")
 class FirstTokenBlock(keras.layers.Wrapper):
     """What a KerasHub `TransformerEncoder` gives for the first token, without computing the others.
 
-    The first token attends to all tokens, so keys and values are those of the whole row; queries, the output projection
-    and the feed-forward part are needed for one token only. A model that reads nothing else of its last block has equal
-    outputs and gradients, up to rounding, for about a quarter of the block's work. Dropout draws for it alone.
+    The first token attends to all tokens; queries, the output projection and the feed-forward part are needed for it
+    only, and keys and values can do without a projection of every token (`tfft.layers.one_query_attention`). A model
+    that reads nothing else of its last block has equal outputs and gradients, up to rounding, for a small part of the
+    block's work. Dropout draws for it alone.
 
     Input shape: hidden states `(batch, sequence_length, hidden_dim)`, padding mask `(batch, sequence_length)`.
 
@@ -35,12 +38,11 @@ class FirstTokenBlock(keras.layers.Wrapper):
         hidden, padding_mask = inputs
         first = hidden[:, :1, :]
         keys = block._self_attention_layer_norm(hidden) if block.normalize_first else hidden
-        attended = block._self_attention_layer(
-            query=keys[:, :1, :],
-            value=keys,
-            attention_mask=ops.cast(padding_mask, "bool")[:, None, :],
-            training=training,
-        )
+        mask, attention = ops.cast(padding_mask, "bool"), block._self_attention_layer
+        if can_absorb(attention):
+            attended = one_query_attention(attention, keys[:, :1, :], keys, mask, training=training)
+        else:
+            attended = attention(query=keys[:, :1, :], value=keys, attention_mask=mask[:, None, :], training=training)
         first = first + block._self_attention_dropout(attended, training=training)
         if not block.normalize_first:
             first = block._self_attention_layer_norm(first)
