@@ -182,7 +182,7 @@ def hugging_face(options: argparse.Namespace, batching: str, clock: Clock) -> in
     with tempfile.TemporaryDirectory() as folder:
         arguments = transformers.TrainingArguments(
             folder,
-            per_device_train_batch_size=BATCH,
+            per_device_train_batch_size=options.batch_size,
             num_train_epochs=options.epochs,
             learning_rate=RATE,
             weight_decay=DECAY,
@@ -252,7 +252,7 @@ def keras_hub_fit(options: argparse.Namespace, length: int, clock: Clock) -> int
     elif options.mode == "lora":
         backbone.enable_lora(8)
     model = keras_hub.models.BertTextClassifier(backbone, num_classes=len(LABELS), preprocessor=preprocessor)
-    steps = -(-len(texts) // BATCH) * options.epochs
+    steps = -(-len(texts) // options.batch_size) * options.epochs
     schedule = keras.optimizers.schedules.PolynomialDecay(RATE, steps, end_learning_rate=0.0)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=DECAY, global_clipnorm=CLIP)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
@@ -264,7 +264,7 @@ def keras_hub_fit(options: argparse.Namespace, length: int, clock: Clock) -> int
     model.fit(
         x=np.array(texts, dtype=object),
         y=np.array(labels),
-        batch_size=BATCH,
+        batch_size=options.batch_size,
         epochs=options.epochs,
         callbacks=[keras_times(clock)],
         verbose=0,
@@ -301,7 +301,7 @@ def tfft_fit(options: argparse.Namespace, pooling: str, clock: Clock, **more: An
         preset="minilm_l6_en_uncased",
         validation_fraction=0.0,
         epochs=options.epochs,
-        batch_size=BATCH,
+        batch_size=options.batch_size,
         learning_rate=RATE,
         weight_decay=DECAY,
         warmup_fraction=WARMUP,
@@ -396,6 +396,7 @@ def run_one(name: str, options: argparse.Namespace, folder: Path) -> dict[str, A
         options.mode,
     ]
     command += ["--epochs", str(options.epochs), "--threads", str(options.threads)]
+    command += ["--batch-size", str(options.batch_size)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         return (done.stderr.strip().splitlines() or ["no message"])[-1][:300]
@@ -478,6 +479,7 @@ def compare(options: argparse.Namespace, names: list[str], target: Path) -> None
                 "mode": options.mode,
                 "threads": options.threads,
                 "epochs": options.epochs,
+                "batch_size": options.batch_size,
                 "load_average_before_rounds": loads,
                 "data": data,
                 "median": summary(runs, data, options.mode),
@@ -496,6 +498,7 @@ def arguments(description: str | None, given: Sequence[str] | None = None) -> ar
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch-size", type=int, default=BATCH)
     parser.add_argument("--mode", choices=MODES, default="full")
     parser.add_argument("--reference-python")
     parser.add_argument("--competitors", nargs="+", choices=sorted(COMPETITORS))

@@ -260,6 +260,7 @@ def test_rows_come_in_order_even_from_a_dataset_that_may_hand_over_the_fastest_f
 
     options = tf.data.Options()
     options.deterministic = False
+    options.threading.private_threadpool_size = 4  # a machine of one core has one thread
     dataset = Dataset.range(40).map(
         lambda number: tf.ensure_shape(tf.py_function(slow_at_first, [number], tf.int64), []), num_parallel_calls=4
     )

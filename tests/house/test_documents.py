@@ -47,7 +47,7 @@ def test_the_readme_has_the_snippets_that_are_tested() -> None:
     assert len(blocks("yaml")) == 1
     assert len(blocks("python", DATA)) == len(blocks("sh", DATA)) == 1
     assert len(blocks("python", TRAINING)) == len(blocks("sh", TRAINING)) == 1
-    assert len(blocks("python", PEFT)) == len(blocks("sh", PEFT)) == 1
+    assert (len(blocks("python", PEFT)), len(blocks("sh", PEFT))) == (2, 1)
 
 
 @pytest.mark.parametrize("code", blocks("python"))
