@@ -119,8 +119,16 @@ def test_what_cannot_be_is_refused(together: tfft.AdaptedModel, saved: dict[str,
         together.add("prompt", saved["prompt"])
     with pytest.raises(ArtifactError, match="does not hold an adapter"):
         together.add("none", tmp_path)
-    with pytest.raises(ConfigError, match="No adapters"):
-        tfft.load_adapters({}, quiet=True)
+    for none in ({}, [saved["lora"]]):
+        with pytest.raises(ConfigError, match="No adapters"):
+            tfft.load_adapters(none, quiet=True)  # type: ignore[arg-type]
+    for wrong in ({}, {"lora": "much"}):
+        with pytest.raises(ConfigError, match="Weights are numbers"):
+            together.predict(TEXTS, wrong, head="lora")
+    with pytest.raises(ConfigError, match="a name for each row"):
+        together.predict(TEXTS, None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="None"):
+        together.predict(TEXTS[:1], [None])  # type: ignore[list-item]
     assert list(together) == list(SHARING)
     check_same(together.predict(TEXTS[:1], "ia3"), together.predict(TEXTS[:1], ["ia3"]))
 

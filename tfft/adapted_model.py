@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class AdaptedModel:
         self._console = console
         self._members: dict[str, _Member] = {}
         freeze_base(backbone.model)
-        self.adapters = AdapterSet(Base(backbone.trunk, backbone.blocks, backbone.hidden_dim))
+        self._adapters = AdapterSet(Base(backbone.trunk, backbone.blocks, backbone.hidden_dim))
         self._traced: dict[tuple[Any, ...], ForwardRunner] = {}
         # What is in use is decided for the whole base while a graph is traced.
         self._tracing = threading.Lock()
@@ -93,13 +94,13 @@ class AdaptedModel:
             config = FitConfig.from_mapping(saved.head.options["config"])
             task = tasks.get(str(config.task))
             encoder = self._backbone.encoder(saved.head.options["sequence_length"])
-            self.adapters.add(name, saved)
+            self._adapters.add(name, saved)
             try:
                 built = assemble(self._backbone, task.head, config, len(labels))
                 for variable in built.head.weights:
                     variable.assign(saved.head.weights[variable.path])
             except BaseException:
-                self.adapters.remove(name)
+                self._adapters.remove(name)
                 raise
         except KeyError as error:
             raise ArtifactError(f"{saved.source} lacks {error}; it was not written by this version of tfft.") from error
@@ -116,7 +117,7 @@ class AdaptedModel:
             ConfigError: When there is none of the name.
         """
         self._check_known(name)
-        self.adapters.remove(name)
+        self._adapters.remove(name)
         del self._members[name]
         self._traced.clear()
 
@@ -155,14 +156,18 @@ class AdaptedModel:
             if head is None:
                 raise ConfigError(f"Weights need head=, the adapter that gives the labels: one of {list(adapter)}.")
             weights, names = dict(adapter), [head] * len(found)
-            for name in adapter:
-                self._check_known(name)
+            if not weights or any(
+                isinstance(item, bool) or not isinstance(item, int | float) for item in weights.values()
+            ):
+                raise ConfigError(f"Weights are numbers, of one adapter at least; received {weights!r}.")
         elif head is not None:
             raise ConfigError("head= goes with weights of adapters; otherwise each row has the head of its adapter.")
         elif isinstance(adapter, str):
             weights, names = {adapter: 1.0}, [adapter] * len(found)
-        else:
+        elif isinstance(adapter, Iterable):
             weights, names = {}, list(adapter)
+        else:
+            raise ConfigError(f"adapter= is a name, a name for each row, or names with weights; received {adapter!r}.")
         for name in {*names, *weights}:
             self._check_known(name)
         if len(names) != len(found):
@@ -206,7 +211,7 @@ class AdaptedModel:
         if not weights and len(set(names)) == 1:
             weights = {names[0]: 1.0}
         runner = self._runner(member, weights)
-        chosen = gather if weights else _with_numbers(gather, self.adapters.numbers(names))
+        chosen = gather if weights else _with_numbers(gather, self._adapters.numbers(names))
         return runner.outputs(chosen, cache.lengths, batch_size=batch_size, console=self._console, what="predicting")
 
     def _runner(self, member: _Member, weights: Mapping[str, float]) -> ForwardRunner:
@@ -216,17 +221,17 @@ class AdaptedModel:
             if key not in self._traced:
                 features = member.built.features
                 if not weights:
-                    features = _by_row(self.adapters, features)
-                self.adapters.use(weights or None)
+                    features = _by_row(self._adapters, features)
+                self._adapters.use(weights or None)
                 try:
                     self._traced[key] = ForwardRunner(features)
                 finally:
-                    self.adapters.use(None)
+                    self._adapters.use(None)
             return self._traced[key]
 
     def _check_known(self, name: str) -> None:
         if name not in self._members:
-            raise ConfigError(unknown_name("adapter", name, list(self._members)))
+            raise ConfigError(unknown_name("adapter", str(name), list(self._members)))
 
     def __contains__(self, name: object) -> bool:
         """Tells whether an adapter has the name."""
@@ -271,7 +276,7 @@ def _with_numbers(gather: Gather, numbers: np.ndarray) -> Gather:
     return lambda rows, width: {**gather(rows, width), _WHICH: tf.gather(every, rows)}
 
 
-def load_adapted(adapters: Mapping[str, str | Path], preset: str | None, console: Console) -> AdaptedModel:
+def load_adapted(adapters: Mapping[str, str | os.PathLike[str]], preset: str | None, console: Console) -> AdaptedModel:
     """Loads adapters with their heads onto one backbone; nothing in their files is executed.
 
     Args:
@@ -286,9 +291,9 @@ def load_adapted(adapters: Mapping[str, str | Path], preset: str | None, console
         ArtifactError: When a file was altered, or the adapters belong to different backbones.
         ConfigError: When there are none, or a method cannot share its backbone with others.
     """
-    if not adapters:
+    if not isinstance(adapters, Mapping) or not adapters:
         raise ConfigError("No adapters were named; give names with directories, {'reviews': 'adapters/reviews'}.")
-    saved = {name: read_adapter(directory) for name, directory in adapters.items()}
+    saved = {name: read_adapter(Path(directory)) for name, directory in adapters.items()}
     first = next(iter(saved.values()))
     options: Mapping[str, Any] = {} if first.head is None else first.head.options.get("config", {})
     backbone = load_text_backbone(preset or options.get("preset"))

@@ -357,7 +357,7 @@ def load_adapters(
 
     from tfft.adapted_model import load_adapted
 
-    return load_adapted({name: Path(directory) for name, directory in adapters.items()}, preset, Console(quiet=quiet))
+    return load_adapted(adapters, preset, Console(quiet=quiet))
 
 
 def _with_options(function: Any) -> None:
