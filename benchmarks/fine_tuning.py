@@ -284,11 +284,10 @@ def tfft_fit(options: argparse.Namespace, pooling: str, clock: Clock, **more: An
     Returns:
         The number of rows.
     """
-    import keras_hub
-
     import tfft
+    from tfft.launching import prepare_tensorflow
 
-    _ = keras_hub.models  # tfft imports it when it loads the preset
+    prepare_tensorflow()  # fit begins with it; here, so that imports can be told from the rest
     clock.loaded()
     texts, labels = read(options.data)
     tested, truth = read(options.data.with_name("test.json"))

@@ -300,6 +300,7 @@ def main() -> None:
     targets = table["label"].astype("category").cat.codes.to_numpy().astype("int64")
     backbone = load_text_backbone(PRESET)
     encoder = backbone.encoder(512)
+    encoder.hurry()  # what large data is tokenized with
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         speeds = {

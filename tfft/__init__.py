@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tfft.core.collection import uncollected_imports
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -137,7 +139,8 @@ def __getattr__(name: str) -> Any:
     """Imports a public name when it is first used."""
     if name not in _PUBLIC:
         raise AttributeError(f"module 'tfft' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    with uncollected_imports():
+        value = getattr(importlib.import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value
 

@@ -17,6 +17,7 @@ from tfft.core.errors import ConfigError
 from tfft.data.schema import TextExamples
 from tfft.layers.text_encoder import TextEncoder
 
+_TEXTS = tf.TensorSpec([None], tf.string)
 _SPECIAL = ("start", "end", "pad", "mask", "unk", "cls", "sep")
 
 
@@ -68,7 +69,9 @@ def text_augmenter(
         mask_id=special["mask"],
         token_embeddings=_embeddings(backbone),
         masked_lm=masked_lm,
-        tokenize=tf.function(encoder.tokenizer).get_concrete_function(tf.TensorSpec([None], tf.string)),
+        tokenize=tf.function(encoder.tokenizer, autograph=False).get_concrete_function(
+            tf.TensorSpec([None], tf.string)
+        ),
         start_ids=backbone.start_ids,
         end_ids=backbone.end_ids,
         pad_id=backbone.pad_id,

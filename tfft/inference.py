@@ -25,7 +25,7 @@ class ForwardRunner:
         self._names = list(model.input) if isinstance(model.input, dict) else None
         # One trace for every batch size and width.
         specs = tf.nest.map_structure(lambda item: tf.TensorSpec([None, *item.shape[1:]], item.dtype), model.input)
-        forward = tf.function(lambda inputs: model(inputs, training=False))
+        forward = tf.function(lambda inputs: model(inputs, training=False), autograph=False)
         self._forward = forward.get_concrete_function(specs)
 
     def outputs(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfft.config import FitConfig
 from tfft.console import Console
+from tfft.core.collection import uncollected_imports
 from tfft.core.errors import ConfigError
 from tfft.core.files import check_target
 
@@ -60,7 +61,7 @@ class Launch:
         if self._strategy not in ("auto", "parameter_server") or "TF_CONFIG" not in os.environ:
             return
         choose_backend()
-        with _without_early_log():
+        with _importing():
             from tfft.distribute.cluster import read_cluster
             from tfft.distribute.serving import serve, serves
 
@@ -78,7 +79,7 @@ class Launch:
         """Where and how the run is computed; decided once."""
         if self._plan is None:
             choose_backend()
-            with _without_early_log():
+            with _importing():
                 from tfft.distribute.plan import resolve
 
             settings = self._settings
@@ -87,8 +88,9 @@ class Launch:
 
     def fit(self, splits: SplitData) -> FineTunedModel:
         """Trains on data that is split."""
-        plan = self.plan
-        prepare_tensorflow()
+        with uncollected_imports():
+            plan = self.plan
+            prepare_tensorflow()
 
         from tfft.distribute.lost_process import lost_process_named
         from tfft.fitting import run_fit
@@ -102,8 +104,9 @@ class Launch:
 
     def range_test(self, splits: SplitData, **sweep: Any) -> LearningRateCurve:
         """Tries learning rates on data that is split."""
-        plan = self.plan
-        prepare_tensorflow()
+        with uncollected_imports():
+            plan = self.plan
+            prepare_tensorflow()
 
         from tfft.distribute.lost_process import lost_process_named
         from tfft.fitting import run_range_test
@@ -147,7 +150,7 @@ def prepare_tensorflow() -> None:
         ConfigError: When Keras runs on another backend already.
     """
     choose_backend()
-    with _without_early_log():
+    with _importing():
         importlib.import_module("tfft.backbones.keras_hub")
     import keras
 
@@ -162,6 +165,13 @@ def choose_backend() -> None:
     """Makes Keras run on TensorFlow, unless it is loaded already."""
     if "keras" not in sys.modules:
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+@contextlib.contextmanager
+def _importing() -> Iterator[None]:
+    """Imports TensorFlow in peace: without garbage collection, and quietly if that was asked for."""
+    with uncollected_imports(), _without_early_log():
+        yield
 
 
 @contextlib.contextmanager

@@ -282,7 +282,10 @@ def test_the_tiny_preset_tokenizes_fast_and_keeps_its_layer(tiny_preset: str) ->
     fast, reason = backbone.fast_tokenizer
     assert reason is None
     assert isinstance(fast, FastWordPiece)
-    assert backbone.encoder(None).tokenizer is fast
+    encoder = backbone.encoder(None)
+    assert encoder.tokenizer is backbone.tokenizer
+    encoder.hurry()
+    assert encoder.tokenizer is fast
     assert isinstance(backbone.tokenizer, keras_hub.models.BertTokenizer)
     Pair(backbone.tokenizer, fast, in_graph(backbone.tokenizer)).compare([*ORDINARY.values(), *ODD])
 
@@ -301,7 +304,9 @@ def test_rows_of_the_encoder_are_those_of_the_layer(tiny_encoder: tuple[Any, Any
 @pytest.fixture(scope="module")
 def tiny_encoder(tiny_preset: str) -> tuple[Any, Any]:
     backbone = load_text_backbone(tiny_preset)
-    return backbone.encoder(100_000), in_graph(backbone.tokenizer)
+    encoder = backbone.encoder(100_000)
+    encoder.hurry()
+    return encoder, in_graph(backbone.tokenizer)
 
 
 def test_inside_another_graph_and_inside_tf_data(uncased: Pair) -> None:

@@ -14,7 +14,8 @@ import pytest
 import sentencepiece
 import tensorflow as tf
 
-from tfft.layers.text_encoder import TextEncoder
+from tfft.layers.fast_wordpiece import FastTokenizer
+from tfft.layers.text_encoder import WORTH_CHARACTERS, TextEncoder
 
 TEXTS = [
     "",
@@ -229,3 +230,39 @@ def test_many_encoders_in_one_process_bring_no_retracing_warning(caplog: pytest.
         for encoder in encoders:
             encoder.encode(tf.constant(["the film"]))
     assert "retracing" not in caplog.text
+
+
+def encoder_with(faster: Callable[[], FastTokenizer]) -> TextEncoder:
+    return TextEncoder(letters, start_ids=[1], end_ids=[2], pad_id=0, sequence_length=LIMIT, faster=faster)
+
+
+def shouting(texts: tf.Tensor) -> tf.RaggedTensor:
+    """A tokenizer that can be told from `letters`."""
+    return letters(tf.strings.upper(texts))
+
+
+def test_the_faster_tokenizer_is_made_once_it_is_worth_it() -> None:
+    made: list[int] = []
+    encoder = encoder_with(lambda: made.append(1) or FastTokenizer(shouting, None))  # type: ignore[func-returns-value]
+    encoder.expect(WORTH_CHARACTERS // 2)
+    assert encoder.encode(tf.constant(["a"]))[0].to_list() == [[1, ord("a"), 2]]
+    assert not made
+    encoder.expect(WORTH_CHARACTERS // 2)
+    encoder.expect(WORTH_CHARACTERS)
+    assert encoder.encode(tf.constant(["a"]))[0].to_list() == [[1, ord("A"), 2]]
+    assert made == [1]
+
+
+def test_what_is_traced_is_fast() -> None:
+    encoder = encoder_with(lambda: FastTokenizer(shouting, None))
+    traced = tf.function(lambda texts: encoder.encode(texts)[0].to_tensor())
+    assert traced(tf.constant(["a", "b"])).numpy().tolist() == [[1, ord("A"), 2], [1, ord("B"), 2]]
+    assert encoder.encode(tf.constant(["a"]))[0].to_list() == [[1, ord("A"), 2]]
+
+
+def test_why_there_is_nothing_faster_is_known_once_it_was_asked_for() -> None:
+    encoder = encoder_with(lambda: FastTokenizer(letters, "it has holes"))
+    assert encoder.reason is None
+    encoder.hurry()
+    assert encoder.reason == "it has holes"
+    assert encoder.tokenizer is letters

@@ -93,11 +93,12 @@ class TextBackbone:
             An encoder that adds this backbone's start and end tokens.
         """
         return TextEncoder(
-            self.fast_tokenizer.tokenize,
+            self.tokenizer,
             start_ids=self.start_ids,
             end_ids=self.end_ids,
             pad_id=self.pad_id,
             sequence_length=sequence_length or self.max_sequence_length or DEFAULT_SEQUENCE_LENGTH,
+            faster=lambda: self.fast_tokenizer,
         )
 
     def inputs(self) -> dict[str, Any]:

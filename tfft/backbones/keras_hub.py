@@ -14,6 +14,7 @@ import keras_hub
 import numpy as np
 
 from tfft.backbones.base import TextBackbone
+from tfft.backbones.blank_weights import loaded_without_drawing
 from tfft.backbones.packaged import DEFAULT_TEXT_PRESET, PACKAGED_PRESETS
 from tfft.core.errors import ArtifactError, PresetError, nearest
 from tfft.layers.fast_wordpiece import WordPiece
@@ -44,7 +45,7 @@ def load_text_backbone(preset: str | None, precision: str = "float32") -> TextBa
     preset = preset or DEFAULT_TEXT_PRESET
     location = _resolve(preset)
     try:
-        model = keras_hub.models.Backbone.from_preset(location, dtype=precision)
+        model = loaded_without_drawing(lambda: keras_hub.models.Backbone.from_preset(location, dtype=precision), preset)
     except Exception as error:  # hubs, converters and file formats each raise errors of their own
         raise _load_error(preset, error) from error
     taken = set(model.input) if isinstance(model.input, dict) else set()
@@ -90,11 +91,14 @@ def load_saved_text_backbone(directory: Path, quantize: Callable[[keras.Model], 
         foreign = sorted({module for module in _modules(config) if module.split(".")[0] not in {"keras", "keras_hub"}})
         if foreign:
             raise ArtifactError(f"{directory / name} names code outside Keras and KerasHub: {', '.join(foreign)}.")
-    model = keras_hub.models.Backbone.from_preset(str(directory), load_weights=quantize is None)
-    if quantize is not None:
+    name, load = str(directory), keras_hub.models.Backbone.from_preset
+    if quantize is None:
+        model = loaded_without_drawing(lambda: load(name), name)
+    else:
+        model = load(name, load_weights=False)
         quantize(model)
         model.load_weights(str(directory / "model.weights.h5"))
-    return _text_backbone(str(directory), model, keras_hub.tokenizers.Tokenizer.from_preset(str(directory)))
+    return _text_backbone(name, model, keras_hub.tokenizers.Tokenizer.from_preset(name))
 
 
 def masked_language_model(preset: str | None) -> Callable[[], MaskedLogits] | None:

@@ -23,18 +23,20 @@ Gather = Callable[[tf.Tensor, tf.Tensor], Any]
 TrainingGather = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Any]
 
 _ROWS, _WIDTH, _SEED = tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
+#: Python without branches on tensors needs no translation by AutoGraph, which takes longer than the rest of the trace.
+_as_written = tf.autograph.experimental.do_not_convert
 _PRESENT, _UNITS = tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.float32)
 
 
 def token_gather(cache: TokenCache, encoder: TextEncoder) -> Gather:
     """Returns the function that picks cached rows and pads them to a width."""
-    return lambda rows, width: encoder.pad(cache.gather(rows), width)
+    return _as_written(lambda rows, width: encoder.pad(cache.gather(rows), width))  # type: ignore[no-any-return]
 
 
 def array_gather(values: np.ndarray) -> Gather:
     """Returns the function that picks rows of an array, for features computed before."""
     tensor = tf.constant(values)
-    return lambda rows, width: tf.gather(tensor, rows)
+    return _as_written(lambda rows, width: tf.gather(tensor, rows))  # type: ignore[no-any-return]
 
 
 def augmented_gather(

@@ -73,6 +73,8 @@ def encode_texts(texts: Sequence[str], encoder: TextEncoder, console: Console, *
     with console.progress(f"tokenizing {what}", len(texts), "rows") as advance:
         for start in range(0, len(texts), ROWS_PER_CALL):
             chunk = list(texts[start : start + ROWS_PER_CALL])
+            if start == 0:  # texts on disk are not read twice for their number of characters
+                encoder.expect(sum(map(len, chunk)) * len(texts) // len(chunk))
             ragged, full_lengths = encoder.encode(tf.constant([text.encode("utf-8", "replace") for text in chunk]))
             flat, row_lengths = ragged.flat_values.numpy(), ragged.row_lengths().numpy()
             if writer is None:

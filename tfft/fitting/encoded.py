@@ -113,6 +113,8 @@ def tokenize(
     caches = {
         name: encode_texts(examples.texts, encoder, console, what=name) for name, examples in data.examples.items()
     }
+    if encoder.reason is not None:
+        console.say(f"tokenized with KerasHub's own layer: {encoder.reason}")
     policy = (config.quality or {}).get("lengths", "report")
     too_long = {name: cache.truncated for name, cache in caches.items() if len(cache.truncated)}
     if not too_long or policy in ("report", "off"):

@@ -57,6 +57,7 @@ def training_data(
     sharing = sharing_of(config, plan)
     say_sharing(sharing, config, console)
 
+    @tf.autograph.experimental.do_not_convert
     def as_they_are(rows: tf.Tensor, width: tf.Tensor, seed: tf.Tensor) -> Any:
         del seed
         return split.gather(rows, width)

@@ -126,8 +126,6 @@ def prepare(
         (folder / ADAPTER / DESCRIPTION).is_file() for folder in (Path(config.preset), Path(config.preset).parent)
     ):
         console.say(f"preset: {config.preset} is the backbone of a run whose adapter is not part of it")
-    if backbone.fast_tokenizer.reason is not None:
-        console.say(f"tokenizing with KerasHub's own layer: {backbone.fast_tokenizer.reason}")
     encoder, caches, data = tokenize(config, backbone, data, console)
     augmenter = text_augmenter(
         augmentations,
