@@ -11,6 +11,9 @@ INSTALLED := $(VENV)/.installed
 # Hugging Face PEFT and PyTorch, which tfft is compared with; another environment can be named.
 REFERENCE := $(VENV)/reference
 TFFT_REFERENCE_PYTHON ?=
+# TensorFlow Addons, which is archived and needs Keras 2, for the same purpose.
+ADDONS := $(VENV)/addons
+TFFT_ADDONS_PYTHON ?=
 # In an environment of its own: its docstring_parser_fork overwrites the docstring_parser of tensorflow-datasets.
 PYDOCLINT := $(VENV)/pydoclint/bin/pydoclint
 
@@ -43,9 +46,16 @@ $(REFERENCE)/.installed: benchmarks/requirements-reference.txt
 	$(REFERENCE)/bin/python -m pip install --disable-pip-version-check --progress-bar off -r $<
 	@touch $@
 
-# TFFT_REFERENCE_PYTHON=... names an environment that is there already.
-test-reference: venv $(if $(TFFT_REFERENCE_PYTHON),,$(REFERENCE)/.installed)  ## Compare with Hugging Face PEFT, in an environment of its own
-	TFFT_REFERENCE_PYTHON=$(or $(TFFT_REFERENCE_PYTHON),$(REFERENCE)/bin/python) $(RUN) -m pytest -m reference
+$(ADDONS)/.installed: requirements/addons.txt
+	$(PYTHON) -m venv $(ADDONS)
+	$(ADDONS)/bin/python -m pip install --disable-pip-version-check --progress-bar off -r $<
+	$(ADDONS)/bin/python -m pip install --disable-pip-version-check --no-deps tensorflow-addons==0.23.0
+	@touch $@
+
+# TFFT_REFERENCE_PYTHON=... and TFFT_ADDONS_PYTHON=... name environments that are there already.
+test-reference: venv $(if $(TFFT_REFERENCE_PYTHON),,$(REFERENCE)/.installed) $(if $(TFFT_ADDONS_PYTHON),,$(ADDONS)/.installed)  ## Compare with Hugging Face PEFT and TensorFlow Addons, in environments of their own
+	TFFT_REFERENCE_PYTHON=$(or $(TFFT_REFERENCE_PYTHON),$(REFERENCE)/bin/python) \
+	TFFT_ADDONS_PYTHON=$(or $(TFFT_ADDONS_PYTHON),$(ADDONS)/bin/python) $(RUN) -m pytest -m reference
 
 $(PYDOCLINT): Makefile
 	$(PYTHON) -m venv $(VENV)/pydoclint

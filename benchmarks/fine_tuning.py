@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -69,11 +69,12 @@ class Clock:
         self._imported = 0.0
         self.epochs: list[float] = []
         self.peak = 0.0
+        self._libraries = 0.0
 
     def loaded(self) -> None:
         """Notes the end of imports, and the memory that the libraries alone take."""
         self._loaded = time.process_time()
-        self._imported = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**30
+        self._imported = pages_of("resident")
 
     def epoch_begins(self) -> None:
         """Notes the start of an epoch."""
@@ -88,6 +89,7 @@ class Clock:
         """Notes the end of an epoch, and the peak memory so far."""
         self.epochs.append(time.process_time() - self._begun)
         self.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        self._libraries = pages_of("shared")
 
     def figures(self, rows: int) -> dict[str, Any]:
         """Returns what was measured."""
@@ -105,7 +107,16 @@ class Clock:
             "peak_rss_gib": round(self.peak, 3),
             "imports_rss_gib": round(self._imported, 3),
             "peak_above_imports_gib": round(self.peak - self._imported, 3),
+            # Mapped files: nearly all of it libraries, which the system can drop and which processes share.
+            "library_pages_gib": round(self._libraries, 3),
+            "peak_of_its_own_gib": round(self.peak - self._libraries, 3),
         }
+
+
+def pages_of(kind: Literal["resident", "shared"]) -> float:
+    """Returns the GiB of memory that this process has, or of it those of mapped files."""
+    numbers = Path("/proc/self/statm").read_text().split()
+    return int(numbers[1 if kind == "resident" else 2]) * resource.getpagesize() / 2**30
 
 
 def read(path: Path) -> tuple[list[str], list[int]]:

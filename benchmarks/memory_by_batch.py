@@ -1,7 +1,8 @@
 """Peak memory of fine-tuning over the batch size: tfft beside the Hugging Face Trainer grouping rows by length.
 
 Both train MiniLM on the same tweets for one epoch, as in fine_tuning.py, each in a process of its own. Told apart are
-the memory that the imported libraries take before there is a model, and what training adds. The result goes to
+the memory that the imported libraries take before there is a model, what training adds, and the pages of library files,
+which count as memory of the process but are shared and can be dropped. The result goes to
 benchmarks/memory-by-batch-cpu.json.
 
     python benchmarks/memory_by_batch.py --reference-python PATH [--rows 512]
@@ -18,7 +19,7 @@ from typing import Any
 from fine_tuning import arguments, run_one, write_rows
 
 SIZES, NAMES = (32, 64, 128, 256), ("tfft", "huggingface_grouped")
-FIGURES = ("peak_rss_gib", "imports_rss_gib", "peak_above_imports_gib")
+FIGURES = ("peak_rss_gib", "imports_rss_gib", "peak_above_imports_gib", "library_pages_gib", "peak_of_its_own_gib")
 
 
 def main() -> None:

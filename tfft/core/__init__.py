@@ -1,1 +1,1 @@
-"""Errors, registries and files; standard library only."""
+"""Errors, registries, files and tag schemes; standard library only."""
