@@ -188,7 +188,19 @@ def test_a_sentencepiece_tokenizer_that_says_do_lower_case_loads(
     )
     monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", lambda *_, **__: backbone)
     loaded = load_text_backbone(str(albert_directory(hugging_face)))
-    assert len(ids_of(loaded, "the film")) > 4
+    ids = ids_of(loaded, "the film")
+    assert len(ids) > 4
+
+    encoder, text = loaded.encoder(None), tf.constant(["the film"])
+    spans = [part.to_list() for part in encoder.encode_with_offsets(text)]
+    assert spans[0] == encoder.encode(text)[0].to_list() == [ids]
+    tf.random.set_seed(1)  # deletes the tables of SentencePiece in the whole process
+    traced = tf.function(lambda texts: encoder.encode(texts)[0].to_tensor())
+    assert encoder.encode(text)[0].to_list() == [ids]
+    tf.random.set_seed(2)
+    assert traced(text).numpy().tolist() == [ids]
+    tf.random.set_seed(3)
+    assert [part.to_list() for part in encoder.encode_with_offsets(text)] == spans
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import keras
 from tfft.layers.fast_wordpiece import FastTokenizer, WordPiece, fast_tokenizer
 from tfft.layers.inference_mode import InferenceMode
 from tfft.layers.text_encoder import TextEncoder
+from tfft.layers.token_offsets import Segmentation, WithOffsets, token_offsets
 
 #: Used when neither the user nor the backbone says how long a row may be.
 DEFAULT_SEQUENCE_LENGTH = 512
@@ -33,6 +34,7 @@ class TextBackbone:
         max_sequence_length: Longest row in tokens that the position embeddings allow; None when there is no limit.
         hidden_dim: Size of a token vector.
         causal: Whether a token sees only those before it.
+        segmentation: What the tokenizer does, of whatever family it is; otherwise why its tokens have no offsets.
     """
 
     preset: str
@@ -46,11 +48,17 @@ class TextBackbone:
     max_sequence_length: int | None
     hidden_dim: int
     causal: bool
+    segmentation: Segmentation | str = "nobody said what its tokenizer does"
 
     @functools.cached_property
     def fast_tokenizer(self) -> FastTokenizer:
         """What to tokenize with: ids are those of `tokenizer`, faster where that is proven; else the reason why not."""
         return fast_tokenizer(self.tokenizer, self.word_piece)
+
+    @functools.cached_property
+    def offsets(self) -> WithOffsets | str:
+        """The tokenizer with the span of each token in the text; or why there is none."""
+        return token_offsets(self.tokenizer, self.segmentation)
 
     @functools.cached_property
     def blocks(self) -> tuple[Any, ...]:
@@ -99,7 +107,15 @@ class TextBackbone:
             pad_id=self.pad_id,
             sequence_length=sequence_length or self.max_sequence_length or DEFAULT_SEQUENCE_LENGTH,
             faster=lambda: self.fast_tokenizer,
+            offsets=lambda: self.offsets,
+            renew=self._renew_tables,
         )
+
+    def _renew_tables(self) -> None:
+        proto = getattr(self.tokenizer, "proto", None)
+        if proto is not None:
+            self.tokenizer.set_proto(proto)
+            self.__dict__.pop("offsets", None)  # has tables of its own
 
     def inputs(self) -> dict[str, Any]:
         """Returns new symbolic inputs: those of the features `TextEncoder.pad` gives that the backbone takes.

@@ -17,8 +17,11 @@ from tfft.backbones.base import TextBackbone
 from tfft.backbones.blank_weights import loaded_without_drawing
 from tfft.backbones.packaged import DEFAULT_TEXT_PRESET, PACKAGED_PRESETS
 from tfft.core.errors import ArtifactError, PresetError, nearest
+from tfft.layers.byte_pair_offsets import BytePair
 from tfft.layers.fast_wordpiece import WordPiece
 from tfft.layers.safe_characters import Words
+from tfft.layers.sentence_piece_offsets import SentencePiece
+from tfft.layers.token_offsets import Segmentation
 
 #: What a text encoder may take; anything else (decoder ids, images) is another kind of model.
 _TEXT_INPUTS = {"token_ids", "padding_mask", "segment_ids"}
@@ -155,13 +158,11 @@ def word_piece_of(tokenizer: Any) -> WordPiece | str:
         What it does; or why that cannot be said.
     """
     base = keras_hub.tokenizers.WordPieceTokenizer
-    kind = type(tokenizer)
     if not isinstance(tokenizer, base):
-        return f"{kind.__name__} is no WordPiece tokenizer"
-    if any(getattr(kind, name, None) is not getattr(base, name, None) for name in ("call", "tokenize", "_tokenize_tf")):
-        return f"{kind.__name__} tokenizes in a way of its own"
-    if not tokenizer.split or tokenizer.sequence_length or tokenizer.compute_dtype not in {"int32", "int64"}:
-        return "it is set to take words, to pad, or to give strings"
+        return f"{type(tokenizer).__name__} is no WordPiece tokenizer"
+    reason = _departs(tokenizer, base)
+    if reason is not None:
+        return reason
     words = _words(tokenizer.lowercase, tokenizer.strip_accents, tokenizer.split_on_cjk)
     if words is None:
         return "this version of KerasHub cuts texts into words in another place than tfft knows"
@@ -175,6 +176,53 @@ def word_piece_of(tokenizer: Any) -> WordPiece | str:
         unknown_token=tokenizer.oov_token,
         special_tokens=special if tokenizer.special_tokens_in_strings else (),
     )
+
+
+def segmentation_of(tokenizer: Any) -> Segmentation | str:
+    """Says what a tokenizer of any family does, for `token_offsets`.
+
+    Args:
+        tokenizer: A tokenizer of KerasHub.
+
+    Returns:
+        What it does; or why that cannot be said.
+    """
+    kinds = keras_hub.tokenizers
+    if isinstance(tokenizer, kinds.WordPieceTokenizer):
+        return word_piece_of(tokenizer)
+    if isinstance(tokenizer, kinds.BytePairTokenizer):
+        return _departs(tokenizer, kinds.BytePairTokenizer) or BytePair(
+            vocabulary=tokenizer.vocabulary,
+            merges=tokenizer.merges,
+            special_tokens=tuple(tokenizer.unsplittable_tokens or ()),
+            add_prefix_space=tokenizer.add_prefix_space,
+            trim_offsets=isinstance(tokenizer, kinds.RobertaTokenizer | kinds.BartTokenizer),
+        )
+    if not isinstance(tokenizer, kinds.SentencePieceTokenizer):
+        return f"{type(tokenizer).__name__} is no WordPiece, byte pair or SentencePiece tokenizer"
+    shifts = isinstance(tokenizer, kinds.XLMRobertaTokenizer)
+    reason = _departs(tokenizer, kinds.XLMRobertaTokenizer if shifts else kinds.SentencePieceTokenizer)
+    if reason is not None:
+        return reason
+    ids = np.arange(kinds.SentencePieceTokenizer.vocabulary_size(tokenizer), dtype=np.int32) + int(shifts)
+    if shifts:
+        ids[0] = tokenizer.unk_token_id
+    trimming = (kinds.XLMRobertaTokenizer, kinds.AlbertTokenizer, kinds.FNetTokenizer, kinds.T5Tokenizer)
+    return SentencePiece(proto=tokenizer.proto, ids=ids, trim_offsets=isinstance(tokenizer, trimming))
+
+
+def _departs(tokenizer: Any, base: Any) -> str | None:
+    """Says in which way a tokenizer does not do what those of its family do."""
+    kind = type(tokenizer)
+    steps = ("call", "tokenize", "_tokenize_tf", "_bpe_merge_and_update_cache_tf")
+    if any(getattr(kind, name, None) is not getattr(base, name, None) for name in steps):
+        return f"{kind.__name__} tokenizes in a way of its own"
+    splits = getattr(tokenizer, "split", True)
+    if not splits or tokenizer.sequence_length or tokenizer.compute_dtype not in {"int32", "int64"}:
+        return "it is set to take words, to pad, or to give strings"
+    if getattr(tokenizer, "add_bos", False) or getattr(tokenizer, "add_eos", False):
+        return "it is set to add start or end tokens"
+    return None
 
 
 @functools.cache
@@ -194,7 +242,7 @@ def _text_backbone(preset: str, model: Any, tokenizer: Any) -> TextBackbone:
         value = getattr(tokenizer, name, None)
         return () if value is None else (int(value),)
 
-    trunk = model
+    trunk, word_piece = model, word_piece_of(tokenizer)
     if isinstance(model.output, dict):
         trunk = keras.Model(model.input, model.output["sequence_output"], name=model.name)
     return TextBackbone(
@@ -202,13 +250,14 @@ def _text_backbone(preset: str, model: Any, tokenizer: Any) -> TextBackbone:
         model=model,
         trunk=trunk,
         tokenizer=tokenizer,
-        word_piece=word_piece_of(tokenizer),
+        word_piece=word_piece,
         start_ids=ids("start_token_id"),
         end_ids=ids("end_token_id"),
         pad_id=(ids("pad_token_id") or (0,))[0],
         max_sequence_length=getattr(model, "max_sequence_length", None),
         hidden_dim=int(trunk.output.shape[-1]),
         causal=_is_causal(type(model)),
+        segmentation=word_piece if isinstance(word_piece, WordPiece) else segmentation_of(tokenizer),
     )
 
 

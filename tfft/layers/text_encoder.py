@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from tfft.core.errors import PresetError
+from tfft.layers.character_spans import TokenSpans
 from tfft.layers.fast_wordpiece import FastTokenizer, Tokenize
+from tfft.layers.token_offsets import WithOffsets
 
 #: Making the faster tokenizer takes about a CPU-second, and it saves about 50 ns a character.
 WORTH_CHARACTERS = 20_000_000
@@ -32,6 +36,8 @@ class TextEncoder(tf.Module):
         pad_id: int,
         sequence_length: int,
         faster: Callable[[], FastTokenizer] | None = None,
+        offsets: Callable[[], WithOffsets | str] | None = None,
+        renew: Callable[[], None] | None = None,
     ) -> None:
         """Creates an encoder.
 
@@ -42,6 +48,10 @@ class TextEncoder(tf.Module):
             pad_id: Id that fills rows up to the width of their batch.
             sequence_length: Longest row in tokens, start and end included.
             faster: Makes a tokenizer with the same ids that is faster; called once it is worth it.
+            offsets: Makes a tokenizer with the same ids that also gives spans, or says why there is none; called by
+                the first `encode_with_offsets`.
+            renew: Makes the tables of the tokenizer again, in place. Seeding TensorFlow (`tf.random.set_seed`,
+                `keras.utils.set_random_seed`, another run) deletes those of SentencePiece.
         """
         super().__init__(name="text_encoder")
         self.tokenizer = tokenizer
@@ -50,9 +60,13 @@ class TextEncoder(tf.Module):
         self.end_ids = tuple(end_ids)
         self.pad_id = pad_id
         self.sequence_length = sequence_length
+        self.with_offsets: WithOffsets | None = None
         self._faster = faster
+        self._offsets = offsets
+        self._renew = renew
         self._expected = 0
         self._graph: Any = None
+        self._graph_with_offsets: Any = None
 
     def expect(self, characters: int) -> None:
         """Says how many characters are about to be encoded; once they are many, the faster tokenizer is made."""
@@ -80,13 +94,28 @@ class TextEncoder(tf.Module):
         """
         if not tf.executing_eagerly():  # what is traced runs for every batch of a served model or of training
             self.hurry()
+            with tf.init_scope():
+                self.encode(tf.constant(["a"]))  # makes the tables anew if they are gone
+        ids, full_lengths = self._computed(texts)
+        return ids, full_lengths
+
+    def _computed(self, texts: tf.Tensor) -> Any:
+        try:
+            return self._traced()(texts)
+        except tf.errors.NotFoundError:
+            if self._renew is None:
+                raise
+            self._renew()
+            self._graph = None
+        return self._traced()(texts)
+
+    def _traced(self) -> Any:
         graph = self._graph
         if graph is None:
             with tf.init_scope():
                 # In a graph: run eagerly, KerasHub tokenizers fall back to pure Python, which is slower by far.
                 graph = self._graph = tf.function(self._encode, autograph=False).get_concrete_function(_TEXTS)
-        ids, full_lengths = graph(texts)
-        return ids, full_lengths
+        return graph
 
     def _encode(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
         # TensorFlow Text ends a string at a NUL; BERT's own tokenizer drops the character.
@@ -94,11 +123,60 @@ class TextEncoder(tf.Module):
         tokens = tf.cast(self.tokenizer(texts), tf.int32)
         special = len(self.start_ids) + len(self.end_ids)
         full_lengths = tf.cast(tokens.row_lengths(), tf.int32) + special
-        tokens = tokens[:, : self.sequence_length - special]
-        rows = tf.shape(texts)[0]
-        start = tf.tile(tf.constant([self.start_ids], dtype=tf.int32), [rows, 1])
-        end = tf.tile(tf.constant([self.end_ids], dtype=tf.int32), [rows, 1])
-        return tf.concat([start, tokens, end], axis=1), full_lengths
+        return self._framed(tokens, self.start_ids, self.end_ids), full_lengths
+
+    def _framed(self, tokens: tf.RaggedTensor, before: Sequence[int], after: Sequence[int]) -> tf.RaggedTensor:
+        """Truncates each row and puts something before and after it."""
+        tokens = tokens[:, : self.sequence_length - len(before) - len(after)]
+        rows = tf.cast(tokens.nrows(), tf.int32)
+        start = tf.tile(tf.constant([before], dtype=tf.int32), [rows, 1])
+        end = tf.tile(tf.constant([after], dtype=tf.int32), [rows, 1])
+        return tf.concat([start, tokens, end], axis=1)
+
+    def encode_with_offsets(self, texts: tf.Tensor) -> TokenSpans:
+        """Encodes texts, and says where in them each token comes from.
+
+        Args:
+            texts: Strings of shape `(batch,)`.
+
+        Returns:
+            The ids that `encode` gives, and the place of each token in characters; 0 and 0 for start and end tokens.
+
+        Raises:
+            PresetError: When the tokenizer cannot say where its tokens come from.
+        """
+        if not tf.executing_eagerly():
+            with tf.init_scope():
+                self.encode_with_offsets(tf.constant(["a"]))  # as in `encode`
+        try:
+            return TokenSpans(*self._traced_with_offsets()(texts))
+        except tf.errors.NotFoundError:
+            if self._renew is None:
+                raise
+            self._renew()
+            self._graph = self._graph_with_offsets = None
+        return TokenSpans(*self._traced_with_offsets()(texts))
+
+    def _traced_with_offsets(self) -> Any:
+        graph = self._graph_with_offsets
+        if graph is None:
+            with tf.init_scope():
+                found = "it was made without them" if self._offsets is None else self._offsets()
+                if isinstance(found, str):
+                    raise PresetError(
+                        f"The tokenizer of this backbone has no offsets: {found}. Choose a preset with a WordPiece, "
+                        "byte-level BPE or SentencePiece tokenizer of KerasHub, for instance BERT, RoBERTa or DeBERTa."
+                    )
+                self.with_offsets = found  # an exported module has to know its tables
+                traced = tf.function(functools.partial(self._encode_with_offsets, found), autograph=False)
+                graph = self._graph_with_offsets = traced.get_concrete_function(_TEXTS)
+        return graph
+
+    def _encode_with_offsets(self, with_offsets: WithOffsets, texts: tf.Tensor) -> TokenSpans:
+        tokens = with_offsets(texts)
+        nowhere = [0] * len(self.start_ids), [0] * len(self.end_ids)
+        ids = self._framed(tokens.ids, self.start_ids, self.end_ids)
+        return TokenSpans(ids, self._framed(tokens.starts, *nowhere), self._framed(tokens.ends, *nowhere))
 
     def pad(self, ids: tf.RaggedTensor, width: int | tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         """Pads encoded rows to one width.
