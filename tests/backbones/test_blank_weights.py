@@ -58,6 +58,18 @@ def test_nothing_is_drawn_when_the_files_hold_all_weights() -> None:
     assert all(np.all(layer.kernel.numpy() == 0.5) for layer in (model.get_layer("first"), model.get_layer("second")))
 
 
+def test_weights_that_are_nan_in_the_files_stay_so() -> None:
+    def load() -> keras.Model:
+        model = filled(("second",))()
+        model.get_layer("first").kernel.assign(np.full((3, 4), np.nan, "float32"))
+        return model
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = loaded_without_drawing(load, "preset")
+    assert np.isnan(model.get_layer("first").kernel.numpy()).all()
+
+
 def test_biases_and_seeds_begin_as_ever() -> None:
     model = loaded_without_drawing(filled(("first", "second")), "preset")
     plain = small()

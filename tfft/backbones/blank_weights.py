@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
 from collections.abc import Callable
@@ -25,8 +24,8 @@ _creation = threading.Lock()
 def loaded_without_drawing(load: Callable[[], keras.Model], preset: str) -> keras.Model:
     """Loads a model whose weights come from files: drawing them first takes as long as the rest of the loading.
 
-    Weights are created as NaN, which nothing else can be mistaken for. Those that the files left so are drawn
-    afterwards, as they would have been, and named: KerasHub itself says nothing of them.
+    Weights are created as the lowest number there is, which no files are full of (of NaN they may be, and stay so).
+    Those that the files left so are drawn afterwards, as they would have been, and named: KerasHub says nothing.
 
     Args:
         load: Creates the model and reads its weights.
@@ -47,7 +46,7 @@ def loaded_without_drawing(load: Callable[[], keras.Model], preset: str) -> kera
             own(variable, initializer)
             return
         blank.append((variable, initializer))
-        own(variable, lambda shape, dtype: tf.fill(shape, tf.constant(math.nan, dtype)))
+        own(variable, lambda shape, dtype: tf.fill(shape, tf.constant(tf.as_dtype(dtype).min, dtype)))
 
     with _creation:
         keras.Variable._initialize_with_initializer = initialize
@@ -55,10 +54,15 @@ def loaded_without_drawing(load: Callable[[], keras.Model], preset: str) -> kera
             model = load()
         finally:
             keras.Variable._initialize_with_initializer = own
-    missing = [item for item in blank if bool(tf.reduce_all(tf.math.is_nan(item[0].value)))]
+    missing = [item for item in blank if _is_blank(item[0])]
     for variable, initializer in missing:
         variable.assign(initializer(variable.shape, dtype=variable.dtype))
     if missing:
         names = ", ".join(variable.path for variable, _ in missing)
         warnings.warn(f"The files of {preset!r} hold no values for {names}: they begin at random.", stacklevel=2)
     return model
+
+
+def _is_blank(variable: Any) -> bool:
+    value = tf.convert_to_tensor(variable.value)
+    return bool(tf.reduce_all(value == value.dtype.min))
