@@ -1,9 +1,10 @@
 """All parameter-efficient methods beside full fine-tuning: MiniLM on tweets and on Debian package descriptions.
 
-For each data set, number of training rows and method: a search over three learning rates with seed 0, judged on the
-validation rows, then the best rate with three seeds, judged on the same 1,000 test rows. With all rows the rate is the
-best one of the largest sample that was searched, since one run takes half an hour. Every run is a process; what is done
-is kept in benchmarks/peft-comparison.json, so that the script goes on where it was stopped; the plot beside it is drawn
+For each data set, number of training rows and method: a search over learning rates with seed 0, judged on the
+validation rows, which starts with three rates and goes on, three times as high or low, while the best one is the
+highest or the lowest tried; then the best rate with three seeds, judged on the same 1,000 test rows. With all rows the
+rate is the best one of the largest sample that was searched, since one run takes half an hour. Every run is a process;
+what is done is kept in benchmarks/peft-comparison.json, so that the script goes on where it was stopped; the plot beside it is drawn
 anew after each run.
 
     python benchmarks/peft_comparison.py [--data tweets debian] [--rows 200 2000 0] [--methods lora ...] [--minutes 60]
@@ -48,6 +49,8 @@ RATES = {
     "prompt": (1e-2, 3e-3, 3e-2),
     "last:2": (1e-4, 5e-5, 3e-4),
 }
+#: How often the search may go on beyond the rates above.
+MORE_RATES = 3
 #: Sections of Debian with enough packages, and few enough that a small sample has each of them.
 SECTIONS = 8
 
@@ -228,10 +231,17 @@ def draw(table: dict[str, Any], path: Path) -> None:
 def finish(cell: dict[str, Any], found: dict[str, Any], target: Path, *, until: float) -> bool:
     """Runs what is missing of one method on one sample; returns whether there was time for all of it."""
     searched: list[tuple[float, float]] = []
-    rates = RATES[cell["method"]] if cell["rows"] else (best_rate(cell, found),)
-    for rate in rates:
+    rates = list(RATES[cell["method"]] if cell["rows"] else (best_rate(cell, found),))
+    for _ in range(len(rates) + MORE_RATES if cell["rows"] else 1):
+        if not rates:
+            best = max(searched, default=(0.0, 0.0))[1]
+            tried = sorted(rate for _, rate in searched)
+            if not tried or best not in (tried[0], tried[-1]):
+                break
+            rates.append(float(f"{best * 3 if best == tried[-1] else best / 3:.1g}"))
         if time.monotonic() > until:
             return False
+        rate = rates.pop(0)
         if (figures := run({**cell, "rate": rate, "seed": SEEDS[0]}, found, target)) is not None:
             searched.append((figures["validation_macro_f1"], rate))
     for seed in SEEDS[1:] if searched else ():

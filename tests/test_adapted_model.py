@@ -103,7 +103,7 @@ def test_no_rows(together: tfft.AdaptedModel) -> None:
 def test_what_cannot_be_is_refused(together: tfft.AdaptedModel, saved: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'lora'"):
         together.predict(TEXTS, "lroa")
-    with pytest.raises(DataError, match="2 names of adapters were given for 5 texts"):
+    with pytest.raises(DataError, match="2 names of adapters were given for 5 rows"):
         together.predict(TEXTS, ["lora", "ia3"])
     with pytest.raises(ConfigError, match="Weights need head="):
         together.predict(TEXTS, {"lora": 0.5})

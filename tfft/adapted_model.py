@@ -18,15 +18,17 @@ from tfft.backbones.keras_hub import load_text_backbone
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ArtifactError, ConfigError, DataError, unknown_name
-from tfft.data.pipeline import Gather, array_gather, token_gather
-from tfft.data.token_cache import encode_texts
+from tfft.core.learned import Learned
+from tfft.data.pipeline import Gather, array_gather
+from tfft.data.ragged_rows import SequenceOutputs
+from tfft.data.schema import TextExamples
+from tfft.encoding.base import RowEncoding
 from tfft.inference import ForwardRunner
-from tfft.layers.text_encoder import TextEncoder
 from tfft.peft.adapter_set import AdapterSet
 from tfft.peft.base import Base, freeze_base, is_quantized, quantize_base
 from tfft.peft.files import SavedAdapter, read_adapter
 from tfft.quality.masking import Masker
-from tfft.reading import check_batch_size, checked_texts
+from tfft.reading import check_batch_size
 from tfft.tasks.base import Task, tasks
 from tfft.training.build import BuiltModel, assemble
 
@@ -39,17 +41,18 @@ class _Member:
     """What one adapter brings besides its weights."""
 
     config: FitConfig
-    labels: list[str]
+    learned: Learned
     task: Task
     built: BuiltModel
-    encoder: TextEncoder
+    encoding: RowEncoding
     head: ForwardRunner
 
     @property
     def group(self) -> tuple[Any, ...]:
         """Rows of adapters with the same can go through the backbone together."""
-        config = self.config
-        return self.task.head, config.pooling, self.encoder.sequence_length, config.mask_personal_data
+        config, length = self.config, self.encoding.sequence_length
+        cut = config.window_overlap, self.learned.settings.get("words")
+        return config.task, self.task.head(config), config.pooling, length, config.mask_personal_data, *cut
 
 
 class AdaptedModel:
@@ -89,14 +92,14 @@ class AdaptedModel:
         saved = adapter if isinstance(adapter, SavedAdapter) else read_adapter(adapter)
         if saved.head is None or saved.labels is None:
             raise ArtifactError(f"{saved.source} holds an adapter without a head, which nothing can be predicted with.")
-        labels = list(saved.labels)
         try:
             config = FitConfig.from_mapping(saved.head.options["config"])
             task = tasks.get(str(config.task))
-            encoder = self._backbone.encoder(saved.head.options["sequence_length"])
+            learned = Learned(list(saved.labels), saved.head.options["task_settings"])
+            encoding = task.encoding(self._backbone, config, learned, saved.head.options["sequence_length"])
             self._adapters.add(name, saved)
             try:
-                built = assemble(self._backbone, task.head, config, len(labels))
+                built = assemble(self._backbone, task.head(config), config, task.num_outputs(learned))
                 for variable in built.head.weights:
                     variable.assign(saved.head.weights[variable.path])
             except BaseException:
@@ -104,7 +107,7 @@ class AdaptedModel:
                 raise
         except KeyError as error:
             raise ArtifactError(f"{saved.source} lacks {error}; it was not written by this version of tfft.") from error
-        self._members[name] = _Member(config, labels, task, built, encoder, ForwardRunner(built.head))
+        self._members[name] = _Member(config, learned, task, built, encoding, ForwardRunner(built.head))
         self._traced.clear()
 
     def remove(self, name: str) -> None:
@@ -124,20 +127,20 @@ class AdaptedModel:
     def labels(self, name: str) -> list[str]:
         """Returns the label vocabulary of an adapter, in the order of its outputs."""
         self._check_known(name)
-        return list(self._members[name].labels)
+        return list(self._members[name].learned.labels)
 
     def predict(
         self,
-        texts: Sequence[str],
+        inputs: Any,
         adapter: str | Sequence[str] | Mapping[str, float],
         *,
         head: str | None = None,
         batch_size: int = 32,
     ) -> list[Any]:
-        """Predicts from raw texts.
+        """Predicts from raw texts, or what else the tasks of the adapters take.
 
         Args:
-            texts: One text a row.
+            inputs: A list, one item a row.
             adapter: The name of an adapter for all rows; or one for each row; or names with weights, whose changes of
                 the backbone's layers are added up (`tfft.AdapterSet.use`).
             head: With weights: the adapter whose head, labels and task are used.
@@ -148,9 +151,11 @@ class AdaptedModel:
 
         Raises:
             ConfigError: When a name is unknown, or `head` is missing or not needed.
-            DataError: When `texts` is not a list of strings, or there are not as many names as texts.
+            DataError: When `inputs` are not what the tasks take, or there are not as many names as rows.
         """
-        found = checked_texts(texts)
+        if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
+            raise DataError(f"A list of texts is expected; received a {type(inputs).__name__}. Write predict([text]).")
+        found = list(inputs)
         check_batch_size(batch_size)
         if isinstance(adapter, Mapping):
             if head is None:
@@ -171,48 +176,54 @@ class AdaptedModel:
         for name in {*names, *weights}:
             self._check_known(name)
         if len(names) != len(found):
-            raise DataError(f"{len(names)} names of adapters were given for {len(found)} texts; give one for each.")
+            raise DataError(f"{len(names)} names of adapters were given for {len(found)} rows; give one for each.")
         return self._predictions(found, names, weights, batch_size)
 
     def _predictions(
-        self, texts: Sequence[str], names: Sequence[str], weights: Mapping[str, float], batch_size: int
+        self, inputs: Sequence[Any], names: Sequence[str], weights: Mapping[str, float], batch_size: int
     ) -> list[Any]:
-        result: list[Any] = [None] * len(texts)
+        result: list[Any] = [None] * len(inputs)
         groups: dict[tuple[Any, ...], list[int]] = {}
         for row, name in enumerate(names):
             groups.setdefault(self._members[name].group, []).append(row)
-        for rows in groups.values():
-            own = [names[row] for row in rows]
-            pooled = self._pooled([texts[row] for row in rows], own, weights, batch_size)
-            for name in dict.fromkeys(own):
-                member = self._members[name]
-                places = [place for place, other in enumerate(own) if other == name]
-                outputs = member.head.outputs(
-                    array_gather(pooled[places]),
-                    np.ones(len(places), np.int32),
-                    batch_size=batch_size,
-                    console=Console(quiet=True),
-                    what="",
-                )
-                for place, prediction in zip(places, member.task.decode(outputs, member.labels), strict=True):
-                    result[rows[place]] = prediction
+        for places in groups.values():
+            own = [names[place] for place in places]
+            examples = self._members[own[0]].task.from_inputs([inputs[place] for place in places])
+            for name, found in self._of_group(examples, own, weights, batch_size):
+                chosen = [place for place, other in zip(places, own, strict=True) if other == name]
+                for place, prediction in zip(chosen, found, strict=True):
+                    result[place] = prediction
         return result
 
-    def _pooled(
-        self, texts: Sequence[str], names: Sequence[str], weights: Mapping[str, float], batch_size: int
-    ) -> np.ndarray:
-        """Returns what goes into the heads of one group."""
+    def _of_group(
+        self, examples: TextExamples, names: Sequence[str], weights: Mapping[str, float], batch_size: int
+    ) -> Iterator[tuple[str, list[Any]]]:
+        """Yields each adapter's name and predictions: one pass of the backbone for all, then each one's head."""
         member = self._members[names[0]]
         if member.config.mask_personal_data:
             masker = Masker()
-            texts = [masker.mask(text) for text in texts]
-        cache = encode_texts(texts, member.encoder, self._console, what="texts")
-        gather = token_gather(cache, member.encoder)
+            examples = dataclasses.replace(examples, texts=[masker.mask(text) for text in examples.texts])
+        rows = member.encoding.encode(examples, self._console, what="texts")
+        example_of = rows.example_of
         if not weights and len(set(names)) == 1:
             weights = {names[0]: 1.0}
-        runner = self._runner(member, weights)
-        chosen = gather if weights else _with_numbers(gather, self._adapters.numbers(names))
-        return runner.outputs(chosen, cache.lengths, batch_size=batch_size, console=self._console, what="predicting")
+        runner, gather = self._runner(member, weights), rows.gather
+        if not weights:
+            gather = _with_numbers(gather, self._adapters.numbers([names[place] for place in example_of]))
+        pooled = runner.outputs(
+            gather, rows.lengths, batch_size=batch_size, console=self._console, what="predicting", items=rows.items
+        )
+        features = pooled.rows if isinstance(pooled, SequenceOutputs) else pooled
+        quiet = Console(quiet=True)
+        for name in dict.fromkeys(names):
+            own, places = self._members[name], np.flatnonzero([other == name for other in names])
+            own_rows = own.encoding.encode(examples.take(places), quiet, what="texts")
+            chosen = features[np.flatnonzero(np.isin(example_of, places))]
+            lengths = np.ones(len(chosen), np.int32) if own_rows.items is None else np.maximum(own_rows.items, 1)
+            outputs = own.head.outputs(
+                array_gather(chosen), lengths, batch_size=batch_size, console=quiet, what="", items=own_rows.items
+            )
+            yield name, own.task.decode(own_rows.of_examples(outputs), own_rows, own.learned)
 
     def _runner(self, member: _Member, weights: Mapping[str, float]) -> ForwardRunner:
         """Returns the graph for adapters with weights, or for a choice in each row when there are none."""

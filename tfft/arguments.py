@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfft.config import FitConfig
 from tfft.core.errors import DataError
-from tfft.tasks.base import tasks
+from tfft.tasks.base import check_task
 
 if TYPE_CHECKING:
     from tfft.splitting import Sources
@@ -55,7 +55,7 @@ def settings_of(data: Any, config: FitConfig | None, options: Mapping[str, Any])
     settings = FitConfig.from_mapping({**given, **described})
     if sources["train"] is None:
         raise DataError("No data was given; pass a file or a DataFrame as the first argument, or name it as data.")
-    tasks.get(str(settings.task))
+    check_task(settings)
     return settings, Sources(**sources)
 
 

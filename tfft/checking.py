@@ -10,7 +10,8 @@ import numpy as np
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError, DataError, name_list
-from tfft.data.schema import CELL_CHECKS, Policy, TextExamples
+from tfft.data.cell_faults import CELL_CHECKS, Policy
+from tfft.data.schema import TextExamples
 from tfft.data.splits import SPLITS
 from tfft.quality.base import Corpus
 from tfft.quality.report import QualityReport, check

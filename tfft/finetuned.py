@@ -17,19 +17,18 @@ from tfft.backbones.keras_hub import save_text_backbone
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError
-from tfft.data.pipeline import token_gather
+from tfft.core.learned import Learned
 from tfft.data.schema import TextExamples
-from tfft.data.token_cache import encode_texts
+from tfft.encoding.base import EncodedRows, RowEncoding
 from tfft.evaluation.evaluation import Evaluation
 from tfft.evaluation.report import Report
 from tfft.export.base import Exportable, exporters
 from tfft.inference import ForwardRunner
-from tfft.layers.text_encoder import TextEncoder
 from tfft.peft.base import Adapter
 from tfft.peft.files import SavedHead, save_adapter
 from tfft.peft.report import PeftReport, peft_report
 from tfft.quality.masking import Masker
-from tfft.reading import check_batch_size, checked_texts, is_source, read_examples
+from tfft.reading import check_batch_size, is_source, read_examples
 from tfft.runs.run_directory import versions, write_run
 from tfft.tasks.base import Task, tasks
 from tfft.training.build import BuiltModel
@@ -46,14 +45,14 @@ class RunRecord:
         history: Figure to its value after each epoch.
         best_epoch: Number of the epoch, from 1, whose weights were kept.
         data: Fingerprint of the data, split sizes, dropped rows.
-        held_out: Texts of the test split, kept to verify exports with.
+        held_out: Inputs of the test split, kept to verify exports with.
         plan: Where and how the run was computed.
     """
 
     history: dict[str, list[float]]
     best_epoch: int
     data: dict[str, Any]
-    held_out: list[str]
+    held_out: list[Any]
     plan: dict[str, Any]
 
 
@@ -62,7 +61,7 @@ class FineTunedModel:
 
     Attributes:
         config: The options of the run.
-        labels: The label vocabulary, in the order of the outputs.
+        learned: The label vocabulary, in the order of the outputs, and what else the task learned of the data.
         record: History, data fingerprint, plan.
         report: Before and after on the test split, beside the baselines.
     """
@@ -71,28 +70,33 @@ class FineTunedModel:
         self,
         *,
         config: FitConfig,
-        labels: Sequence[str],
+        learned: Learned,
         backbone: TextBackbone,
         built: BuiltModel,
-        encoder: TextEncoder,
+        encoding: RowEncoding,
         record: RunRecord,
         report: Report,
         console: Console,
     ) -> None:
         """Puts the parts together; use `tfft.fit` or `tfft.load`."""
         self.config = config
-        self.labels = list(labels)
+        self.learned = learned
         self.record = record
         self.report = report
         self._backbone = backbone
         self._built = built
-        self._encoder = encoder
+        self._encoding = encoding
         self._console = console
 
     @property
     def keras_model(self) -> keras.Model:
         """The ordinary Keras model: token features in, logits out."""
         return self._built.model
+
+    @property
+    def labels(self) -> list[str]:
+        """The label vocabulary, in the order of the outputs."""
+        return self.learned.labels
 
     @property
     def task(self) -> Task:
@@ -148,30 +152,37 @@ class FineTunedModel:
     def _runner(self) -> ForwardRunner:
         return ForwardRunner(self._built.model)
 
-    def outputs(self, texts: Sequence[str], *, batch_size: int = 32) -> np.ndarray:
+    def outputs(self, inputs: Any, *, batch_size: int = 32) -> Any:
         """Returns the model's raw outputs.
 
         Args:
-            texts: One text a row.
+            inputs: A list of texts, or what else the task takes.
             batch_size: Rows per forward pass; rows of like length go together.
 
         Returns:
-            Logits, float32 of shape `(rows, num_outputs)`.
+            Logits, float32 of shape `(rows, num_outputs)`; where the model says something of each word of a row,
+            `SequenceOutputs`.
 
         Raises:
-            DataError: When `texts` is not a list of strings.
+            DataError: When `inputs` are not what the task takes.
             ConfigError: When `batch_size` is below 1.
         """
-        return self._outputs(checked_texts(texts), batch_size, self._console)
+        return self._outputs(self.task.from_inputs(inputs), batch_size, self._console)[0]
 
-    def _outputs(self, texts: Sequence[str], batch_size: int, console: Console) -> np.ndarray:
+    def _outputs(self, examples: TextExamples, batch_size: int, console: Console) -> tuple[Any, EncodedRows]:
         check_batch_size(batch_size)
         if self.config.mask_personal_data:
             masker = Masker()
-            texts = [masker.mask(text) for text in texts]
-        cache = encode_texts(texts, self._encoder, console, what="texts")
-        gather = token_gather(cache, self._encoder)
-        return self._runner.outputs(gather, cache.lengths, batch_size=batch_size, console=console, what="predicting")
+            examples = dataclasses.replace(examples, texts=[masker.mask(text) for text in examples.texts])
+        rows = self._encoding.encode(examples, console, what="texts")
+        outputs = self._runner.outputs(
+            rows.gather, rows.lengths, batch_size=batch_size, console=console, what="predicting", items=rows.items
+        )
+        return rows.of_examples(outputs), rows
+
+    def _predictions(self, examples: TextExamples, batch_size: int, console: Console) -> list[Any]:
+        outputs, rows = self._outputs(examples, batch_size, console)
+        return self.task.decode(outputs, rows, self.learned)
 
     def predict(self, data: Any, *, batch_size: int = 32) -> list[Any]:
         """Predicts from raw texts.
@@ -181,8 +192,9 @@ class FineTunedModel:
             batch_size: Rows per forward pass.
 
         Returns:
-            One prediction a row; for text classification a `Prediction` with `label` and `probabilities`. None for a
-            row of a data source that has no text.
+            One prediction a row; for text classification a `Prediction` with `label` and `probabilities`, for token
+            classification a `TaggedText` with `entities` and `words`. None for a row of a data source that has no
+            text.
 
         Raises:
             DataError: When the data cannot be read.
@@ -193,7 +205,7 @@ class FineTunedModel:
         """
         if is_source(data):
             return [prediction for _, prediction in self.predict_rows(data, batch_size=batch_size)]
-        return self.task.decode(self.outputs(data, batch_size=batch_size), self.labels)
+        return self._predictions(self.task.from_inputs(data), batch_size, self._console)
 
     def predict_rows(self, source: Any, *, batch_size: int = 32) -> list[tuple[str | None, Any]]:
         """Predicts every row of a data source.
@@ -209,7 +221,7 @@ class FineTunedModel:
             DataError: When the data cannot be read.
         """
         examples = self.read(source, labelled=False)
-        predictions = self.task.decode(self._outputs(examples.texts, batch_size, self._console), self.labels)
+        predictions = self._predictions(examples, batch_size, self._console)
         found: list[tuple[str | None, Any]] = [(None, None)] * examples.where.total
         for row, text, prediction in zip(examples.rows, examples.texts, predictions, strict=True):
             found[row - 1] = (text, prediction)
@@ -244,9 +256,11 @@ class FineTunedModel:
             DataError: When the data cannot be used, or has a label the model does not know.
         """
         examples = self.read(source, labelled=True)
-        targets = self.task.targets(examples, self.labels)
-        outputs = self._outputs(examples.texts, batch_size, self._console)
-        return Evaluation(f"{examples.where}, {len(examples):,} rows", self.task.metrics(outputs, targets, self.labels))
+        examples = self.task.shaped(examples, self.learned)
+        targets = self.task.targets(examples, self.learned)
+        outputs, _ = self._outputs(examples, batch_size, self._console)
+        metrics = self.task.metrics(outputs, targets, self.learned)
+        return Evaluation(f"{examples.where}, {len(examples):,} rows", metrics)
 
     def export(self, directory: str | Path, *, format: str = "saved_model", merge: bool | None = None) -> Path:
         """Exports the model and verifies what was written.
@@ -271,17 +285,17 @@ class FineTunedModel:
                 how = "folded into the weights" if merge else "kept apart, since it cannot be folded into the weights"
                 self._console.say(f"export: the {self.adapter.config.method} adapter is {how}")
 
-        def predict(texts: Sequence[str]) -> list[Any]:
+        def predict(inputs: Sequence[Any]) -> list[Any]:
             # What was trained is the model with its adapter apart: that is what the export must agree with.
             with self._merged_as(False):
-                return self.task.decode(self._outputs(texts, 32, Console(quiet=True)), self.labels)
+                return self._predictions(self.task.from_inputs(inputs), 32, Console(quiet=True))
 
         with self._merged_as(merge):
             exportable = Exportable(
                 model=self._built.model,
-                encoder=self._encoder,
+                encoding=self._encoding,
                 task=self.task,
-                labels=self.labels,
+                learned=self.learned,
                 held_out=self.record.held_out,
                 predict=predict,
                 metadata={"task": self.config.task, "labels": self.labels, "versions": versions()},
@@ -304,7 +318,8 @@ class FineTunedModel:
         """
         options = {
             "config": self.config.to_dict(),
-            "sequence_length": self._encoder.sequence_length,
+            "sequence_length": self._encoding.sequence_length,
+            "task_settings": self.learned.settings,
             "metrics": self.report.to_dict(),
             "held_out": self.record.held_out,
             "best_epoch": self.record.best_epoch,
@@ -348,7 +363,8 @@ class FineTunedModel:
             "data": self.record.data,
             "run_details": {
                 "best_epoch": self.record.best_epoch,
-                "sequence_length": self._encoder.sequence_length,
+                "sequence_length": self._encoding.sequence_length,
+                "task_settings": self.learned.settings,
                 **self.record.plan,
             },
             "held_out": self.record.held_out,

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfft.console import Console
 from tfft.data.pipeline import Gather, inference_dataset
+from tfft.data.ragged_rows import RaggedRows, SequenceOutputs
 
 
 class ForwardRunner:
@@ -29,8 +30,15 @@ class ForwardRunner:
         self._forward = forward.get_concrete_function(specs)
 
     def outputs(
-        self, gather: Gather, lengths: np.ndarray, *, batch_size: int, console: Console, what: str
-    ) -> np.ndarray:
+        self,
+        gather: Gather,
+        lengths: np.ndarray,
+        *,
+        batch_size: int,
+        console: Console,
+        what: str,
+        items: np.ndarray | None = None,
+    ) -> Any:
         """Returns the outputs of all rows, in the order of the rows.
 
         Args:
@@ -39,10 +47,14 @@ class ForwardRunner:
             batch_size: Rows per batch.
             console: Where progress is shown.
             what: What is being done, for the progress bar.
+            items: Outputs of each row that are kept, int of shape `(rows,)`: the first so many along the second axis.
+                None for all of them. Outputs beyond the width of the batch are the same for all rows.
 
         Returns:
-            Float32 of shape `(rows, ...)`.
+            Float32 of shape `(rows, ...)`; with `items`, `SequenceOutputs`.
         """
+        if items is not None:
+            return self._sequences(gather, lengths, items, batch_size, console, what)
         dataset, batches = inference_dataset(gather, lengths, batch_size=batch_size)
         result: np.ndarray | None = None
         with console.progress(what, len(lengths), "rows") as advance:
@@ -55,6 +67,22 @@ class ForwardRunner:
         if result is None:
             return np.empty((0, *self.model.output.shape[1:]), dtype=np.float32)
         return result
+
+    def _sequences(
+        self, gather: Gather, lengths: np.ndarray, items: np.ndarray, batch_size: int, console: Console, what: str
+    ) -> SequenceOutputs:
+        dataset, batches = inference_dataset(gather, lengths, batch_size=batch_size)
+        splits = np.concatenate([[0], np.cumsum(items)]).astype(np.int64)
+        result = np.empty((splits[-1], *self.model.output.shape[2:]), dtype=np.float32)
+        shared = np.empty((0, *self.model.output.shape[2:]), dtype=np.float32)
+        with console.progress(what, len(lengths), "rows") as advance:
+            for inputs, batch in zip(dataset, batches, strict=True):
+                values = self._forward(self._select(inputs)).numpy()
+                for row, own in zip(batch.rows, values, strict=True):
+                    result[splits[row] : splits[row + 1]] = own[: items[row]]
+                shared = values[0, batch.width :]
+                advance(len(batch.rows))
+        return SequenceOutputs(RaggedRows(result, splits), shared)
 
     def _select(self, inputs: Any) -> Any:
         return inputs if self._names is None else {name: inputs[name] for name in self._names}

@@ -15,8 +15,9 @@ from tfft.checking import TokenLengths, check_splits
 from tfft.config import FitConfig
 from tfft.console import Console, as_text
 from tfft.core.errors import nearest
+from tfft.data.cell_faults import CELL_CHECKS, Policy
 from tfft.data.read import NumberedChunk, Reader, describe
-from tfft.data.schema import CELL_CHECKS, Policy, TextExamples
+from tfft.data.schema import TextExamples
 from tfft.evaluation.tables import render
 from tfft.metrics.base import Table
 from tfft.quality.report import QualityReport

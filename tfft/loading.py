@@ -9,6 +9,7 @@ from tfft.backbones.keras_hub import load_saved_text_backbone, load_text_backbon
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ArtifactError
+from tfft.core.learned import Learned
 from tfft.evaluation.report import Report
 from tfft.finetuned import ADAPTER, HEAD_WEIGHTS, PRESET, FineTunedModel, RunRecord
 from tfft.peft.base import quantize_base
@@ -16,6 +17,9 @@ from tfft.peft.files import load_saved, read_adapter
 from tfft.runs.run_directory import read_run
 from tfft.tasks.base import tasks
 from tfft.training.build import build_model
+
+#: Details of a run that are not of its plan.
+_OWN_DETAILS = {"best_epoch", "sequence_length", "task_settings"}
 
 
 def load_run(directory: Path, console: Console) -> FineTunedModel:
@@ -40,7 +44,8 @@ def load_run(directory: Path, console: Console) -> FineTunedModel:
         mode = config.quantize_base
         quantize = None if mode is None else functools.partial(quantize_base, mode=mode)
         backbone = load_saved_text_backbone(directory / PRESET, quantize)
-        built = build_model(backbone, task.head, config, len(labels))
+        learned = Learned(labels, details["task_settings"])
+        built = build_model(backbone, task.head(config), config, task.num_outputs(learned))
         built.head.load_weights(directory / HEAD_WEIGHTS)
         if built.adapter is not None and not built.adapter.trains_base:
             built.adapter.load_state(read_adapter(directory / ADAPTER).weights)
@@ -49,17 +54,17 @@ def load_run(directory: Path, console: Console) -> FineTunedModel:
             data=documents["data"],
             held_out=documents["held_out"],
             best_epoch=details["best_epoch"],
-            plan={name: value for name, value in details.items() if name not in {"best_epoch", "sequence_length"}},
+            plan={name: value for name, value in details.items() if name not in _OWN_DETAILS},
         )
-        encoder = backbone.encoder(details["sequence_length"])
+        encoding = task.encoding(backbone, config, learned, details["sequence_length"])
     except KeyError as error:
         raise ArtifactError(f"{directory} lacks {error}; it was not written by this version of tfft.") from error
     return FineTunedModel(
         config=config,
-        labels=labels,
+        learned=learned,
         backbone=backbone,
         built=built,
-        encoder=encoder,
+        encoding=encoding,
         record=record,
         report=report,
         console=console,
@@ -92,21 +97,22 @@ def load_adapter_run(directory: Path, preset: str | None, console: Console) -> F
         report = Report.from_dict(options["metrics"], task.restore_metrics)
         record = RunRecord({}, options["best_epoch"], {}, list(options["held_out"]), {})
         backbone = load_text_backbone(preset or config.preset)
-        built = build_model(backbone, task.head, config, len(saved.labels))
+        learned = Learned(list(saved.labels), options["task_settings"])
+        built = build_model(backbone, task.head(config), config, task.num_outputs(learned))
         if built.adapter is None:
             raise ArtifactError(f"{directory}: its config names no method; it was altered.")
         load_saved(built.adapter, saved)
         for variable in built.head.weights:
             variable.assign(saved.head.weights[variable.path])
-        encoder = backbone.encoder(options["sequence_length"])
+        encoding = task.encoding(backbone, config, learned, options["sequence_length"])
     except KeyError as error:
         raise ArtifactError(f"{directory} lacks {error}; it was not written by this version of tfft.") from error
     return FineTunedModel(
         config=config,
-        labels=saved.labels,
+        learned=learned,
         backbone=backbone,
         built=built,
-        encoder=encoder,
+        encoding=encoding,
         record=record,
         report=report,
         console=console,

@@ -17,7 +17,6 @@ from tfft.config import FitConfig
 from tfft.console import Console, as_text
 from tfft.core.errors import ConfigError
 from tfft.data.splits import TRAIN
-from tfft.data.token_cache import encode_texts
 from tfft.distribute.available import available_memory
 from tfft.distribute.memory import (
     MemoryEstimate,
@@ -143,7 +142,7 @@ def plan_run(
     with plan.policy():
         backbone = with_room(load_text_backbone(config.preset, plan.precision), config)
         width, labels = _sizes(config, sources, backbone, console)
-        model = build_model(backbone, tasks.get(str(config.task)).head, config, labels).model
+        model = build_model(backbone, tasks.get(str(config.task)).head(config), config, labels).model
         workload = workload_of(config, plan, width)
         others = functools.partial(_with_lora, backbone, config, labels, workload)
         return RunPlan(plan, plan_memory(model, backbone.blocks, workload, plan.kind, config, others))
@@ -162,7 +161,7 @@ def report_peft(config: FitConfig) -> PeftReport:
         ConfigError: When there is no method.
     """
     backbone = load_text_backbone(config.preset)
-    built = build_model(backbone, tasks.get(str(config.task)).head, config, _FEWEST_LABELS)
+    built = build_model(backbone, tasks.get(str(config.task)).head(config), config, _FEWEST_LABELS)
     if built.adapter is None:
         raise ConfigError("No method is named; pass for instance peft='lora'.")
     return peft_report(built.model, built.adapter)
@@ -211,7 +210,7 @@ def _with_lora(
     trained = backbone.model.trainable_variables
     imagined = dataclasses.replace(config, peft="lora")
     try:
-        built = build_model(backbone, tasks.get(str(config.task)).head, imagined, labels)
+        built = build_model(backbone, tasks.get(str(config.task)).head(config), imagined, labels)
         found = estimate(built.model, workload)
         if built.adapter is not None:
             built.adapter.remove()
@@ -230,9 +229,10 @@ def _for_all_parts(free: int | None, now: MemoryEstimate) -> int | None:
 
 def _sizes(config: FitConfig, sources: Sources | None, backbone: TextBackbone, console: Console) -> tuple[int, int]:
     """Returns the widest row in tokens and the number of outputs."""
-    encoder = backbone.encoder(config.sequence_length)
     if sources is None:
-        return encoder.sequence_length, _FEWEST_LABELS
+        return backbone.encoder(config.sequence_length).sequence_length, _FEWEST_LABELS
+    task = tasks.get(str(config.task))
     data = split_data(config, sources, console)
-    cache = encode_texts(data.examples[TRAIN].texts, encoder, console, what=TRAIN)
-    return int(cache.lengths.max()), len(data.labels)
+    encoding = task.encoding(backbone, config, data.learned, config.sequence_length)
+    rows = encoding.encode(data.examples[TRAIN], console, what=TRAIN)
+    return int(rows.lengths.max()), task.num_outputs(data.learned)

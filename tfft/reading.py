@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tfft.config import FitConfig
 from tfft.console import Console
-from tfft.core.errors import ConfigError, DataError, unknown_name
+from tfft.core.errors import ConfigError, unknown_name
+from tfft.data.cell_faults import CELL_CHECKS, Policy
 from tfft.data.read import Fingerprint, Reader, expand, source_bytes
-from tfft.data.schema import CELL_CHECKS, HowToRead, Policy, TextExamples
+from tfft.data.schema import HowToRead, TextExamples
 from tfft.data.sources.base import sources
 from tfft.quality.base import detectors
 from tfft.tasks.base import tasks
@@ -77,34 +78,10 @@ def read_examples(
         cache_dir=cache_directory(config) if is_streamed(source, config) else None,
         fingerprint=fingerprint,
     )
-    wanted = columns if key_column is None else [*columns, key_column]
+    wanted = columns if key_column is None or columns is None else [*columns, key_column]
     reader = Reader(source, wanted, encoding=config.encoding, console=console)
     examples = task.examples(reader, config, labelled=labelled, how=how, console=console)
     return ReadData(examples, fingerprint.to_dict(source, examples.where))
-
-
-def checked_texts(texts: Any) -> list[str]:
-    """Returns texts to predict as a list.
-
-    Args:
-        texts: What the caller gave.
-
-    Returns:
-        The texts.
-
-    Raises:
-        DataError: When it is not a list of strings.
-    """
-    if isinstance(texts, (str, bytes)):
-        raise DataError("A list of texts is expected; received one string, which is no file. Write predict([text]).")
-    if not isinstance(texts, Iterable):
-        raise DataError(f"A list of texts is expected; received a {type(texts).__name__}.")
-    found = list(texts)
-    wrong = [place for place, text in enumerate(found) if not isinstance(text, str)]
-    if wrong:
-        kind = type(found[wrong[0]]).__name__
-        raise DataError(f"Texts are strings; the item at position {wrong[0]} is a {kind} ({len(wrong)} in all).")
-    return found
 
 
 def check_batch_size(batch_size: int) -> None:

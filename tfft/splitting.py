@@ -13,6 +13,7 @@ from tfft.checking import check_splits
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError, DataError
+from tfft.core.learned import Learned
 from tfft.data.schema import TextExamples
 from tfft.data.splits import (
     SPLITS,
@@ -31,7 +32,7 @@ from tfft.quality.masking import Masker
 from tfft.quality.near_duplicates import near_duplicate_groups
 from tfft.quality.normal_form import normal_form
 from tfft.reading import ReadData, read_examples
-from tfft.tasks.base import tasks
+from tfft.tasks.base import Targets, tasks
 
 T = TypeVar("T")
 
@@ -65,15 +66,20 @@ class SplitData:
         examples: Name of the split to its examples: "train", and "validation" and "test" as far as there are.
         targets: Name of the split to what the loss compares with.
         weights: Weight of each training row in the loss, float32 of shape `(rows,)`.
-        labels: The label vocabulary.
+        learned: The label vocabulary, and what else the task learned of the training rows.
         record: Fingerprints, sizes, dropped rows and findings, as plain data.
     """
 
     examples: Mapping[str, TextExamples]
-    targets: Mapping[str, np.ndarray]
+    targets: Mapping[str, Targets]
     weights: np.ndarray
-    labels: list[str]
+    learned: Learned
     record: dict[str, Any]
+
+    @property
+    def labels(self) -> list[str]:
+        """The label vocabulary."""
+        return self.learned.labels
 
     @property
     def report_split(self) -> str:
@@ -201,7 +207,7 @@ def fold_data(config: FitConfig, sources: Sources, folds: int, console: Console)
     shares = Shares(config.validation_share, 0.0)
 
     def divide(groups: np.ndarray) -> list[np.ndarray]:
-        return k_folds(whole.texts, whole.labels, folds, seed=config.seed, groups=groups, keys=whole.keys)
+        return k_folds(whole.texts, _strata(whole), folds, seed=config.seed, groups=groups, keys=whole.keys)
 
     for rows in _keeping_duplicates(whole, divide, console):
         rest = np.setdiff1d(np.arange(len(whole)), rows)
@@ -209,7 +215,7 @@ def fold_data(config: FitConfig, sources: Sources, folds: int, console: Console)
         if len(whole.keys):
             parts = grouped_split(outside.keys, shares, seed=config.seed)
         else:
-            parts = _by_label(outside, outside.labels, shares, config, console)
+            parts = _by_label(outside, _strata(outside), shares, config, console)
         examples = {name: outside.take(own) for name, own in parts.items() if len(own)}
         if VALIDATION in data:
             examples[VALIDATION] = data[VALIDATION].examples
@@ -254,8 +260,13 @@ def _split(whole: TextExamples, config: FitConfig, console: Console) -> dict[str
         return hash_split(whole.texts, shares, seed=config.seed, form=normal_form)
     if method == "predefined":
         return _with_shares(whole, predefined_split(whole.keys, name_row), shares, config, console)
-    strata = whole.labels if method == "stratified" else [""] * len(whole)
+    strata = _strata(whole) if method == "stratified" else [""] * len(whole)
     return _by_label(whole, strata, shares, config, console)
+
+
+def _strata(whole: TextExamples) -> Sequence[str]:
+    """Returns the labels that splits are stratified by; all the same where rows have not one label each."""
+    return whole.labels if len(whole.labels) else [""] * len(whole)
 
 
 def _by_label(
@@ -296,7 +307,7 @@ def _with_shares(
     if own.streamed:
         taken = hash_split(own.texts, lacking, seed=config.seed, form=normal_form)
     else:
-        taken = _by_label(own, own.labels, lacking, config, console)
+        taken = _by_label(own, _strata(own), lacking, config, console)
     return {name: np.union1d(rows, parts[TRAIN][taken[name]]) if name != TRAIN else parts[TRAIN][taken[TRAIN]]
             for name, rows in parts.items()}  # fmt: skip
 
@@ -317,11 +328,13 @@ def _with_duplicates(whole: TextExamples, config: FitConfig, console: Console) -
 def _checked(read: ReadSplits, config: FitConfig, console: Console) -> SplitData:
     """Checks the splits, drops what the policies say, and numbers the labels."""
     task = tasks.get(str(config.task))
-    task.vocabulary(read.examples[TRAIN])  # what is wrong with the labels is said before the checks take their time
+    # What is wrong with the labels is said before the checks take their time.
+    task.learned(read.examples[TRAIN], config, Console(quiet=True))
     checked = check_splits(read.examples, config, console)
     examples = checked.examples
-    labels = task.vocabulary(examples[TRAIN])
-    targets = {name: task.targets(split, labels) for name, split in examples.items()}
+    learned = task.learned(examples[TRAIN], config, console)
+    examples = {name: task.shaped(split, learned) for name, split in examples.items()}
+    targets = {name: task.targets(split, learned) for name, split in examples.items()}
     sizes = {name: len(split) for name, split in examples.items()}
     console.say("splits: " + ", ".join(f"{name} {size:,} rows" for name, size in sizes.items()))
     record = {
@@ -332,8 +345,8 @@ def _checked(read: ReadSplits, config: FitConfig, console: Console) -> SplitData
         "sizes": sizes,
         "rows": _row_numbers(examples),
     }
-    weights = task.sample_weights(targets[TRAIN], labels, config)
-    return SplitData(examples, targets, weights, labels, record)
+    weights = task.sample_weights(targets[TRAIN], learned, config)
+    return SplitData(examples, targets, weights, learned, record)
 
 
 def without_rows(data: SplitData, positions: Mapping[str, np.ndarray], reason: str, config: FitConfig) -> SplitData:
@@ -353,7 +366,7 @@ def without_rows(data: SplitData, positions: Mapping[str, np.ndarray], reason: s
     """
     task = tasks.get(str(config.task))
     examples = {name: _without(split, positions.get(name), name, reason) for name, split in data.examples.items()}
-    targets = {name: task.targets(split, data.labels) for name, split in examples.items()}
+    targets = {name: task.targets(split, data.learned) for name, split in examples.items()}
     dropped = {name: dict(reasons) for name, reasons in data.record["dropped_by_checks"].items()}
     for name, places in positions.items():
         dropped.setdefault(name, {})[reason] = data.examples[name].rows[places].tolist()
@@ -363,7 +376,7 @@ def without_rows(data: SplitData, positions: Mapping[str, np.ndarray], reason: s
         "sizes": {name: len(split) for name, split in examples.items()},
         "rows": _row_numbers(examples),
     }
-    weights = task.sample_weights(targets[TRAIN], data.labels, config)
+    weights = task.sample_weights(targets[TRAIN], data.learned, config)
     return dataclasses.replace(data, examples=examples, targets=targets, weights=weights, record=record)
 
 

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from tfft.console import Console
 from tfft.core.errors import DataError
+from tfft.data.cell_faults import Policy
 from tfft.data.origin import Origin
 from tfft.data.read import Fingerprint, NumberedChunk, Reader, fingerprint, read_table
 from tfft.data.row_store import CodedLabels, StoredTexts
-from tfft.data.schema import HowToRead, Policy, TextExamples, label_numbers, label_vocabulary, text_examples
+from tfft.data.schema import HowToRead, TextExamples, label_numbers, label_vocabulary, text_examples
 
 Cell = str | None
 Row = tuple[Cell, Cell]

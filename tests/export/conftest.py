@@ -36,9 +36,9 @@ def trained(opinions: pd.DataFrame, tiny_preset: str) -> tfft.FineTunedModel:
 def exportable(trained: tfft.FineTunedModel) -> Exportable:
     return Exportable(
         model=trained.keras_model,
-        encoder=trained._encoder,
+        encoding=trained._encoding,
         task=trained.task,
-        labels=trained.labels,
+        learned=trained.learned,
         held_out=trained.record.held_out,
         predict=trained.predict,
         metadata={"labels": trained.labels},

@@ -46,7 +46,9 @@ def exported(exportable: Exportable, tmp_path_factory: pytest.TempPathFactory) -
     """A SavedModel, not verified here."""
     folder = tmp_path_factory.mktemp("exports") / "1"
     module = saved_model.ServingModule(
-        exportable.model, exportable.encoder, lambda outputs: exportable.task.serve(outputs, exportable.labels)
+        exportable.model,
+        exportable.encoding,
+        lambda outputs, context: exportable.task.serve(outputs, context, exportable.learned),
     )
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
     return folder
@@ -151,7 +153,7 @@ def test_a_batch_is_padded_to_its_longest_row(exportable: Exportable) -> None:
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "padding_mask")}
     width = keras.layers.Lambda(lambda ids: keras.ops.sum(keras.ops.ones_like(ids), axis=1))(inputs["token_ids"])
     module = saved_model.ServingModule(
-        keras.Model(inputs, width), exportable.encoder, lambda outputs: {"width": outputs}
+        keras.Model(inputs, width), exportable.encoding, lambda outputs, context: {"width": outputs}
     )
 
     def widths(texts: Sequence[str]) -> list[int]:
@@ -176,8 +178,8 @@ def test_an_export_that_differs_is_refused_and_removed(
 ) -> None:
     serve = TextClassification.serve
 
-    def perturbed(self: TextClassification, outputs: tf.Tensor, labels: Sequence[str]) -> dict[str, tf.Tensor]:
-        answer = serve(self, outputs, labels)
+    def perturbed(self: TextClassification, outputs: tf.Tensor, context: Any, learned: Any) -> dict[str, tf.Tensor]:
+        answer = serve(self, outputs, context, learned)
         return {**answer, "probabilities": answer["probabilities"] + 1e-3}
 
     monkeypatch.setattr(TextClassification, "serve", perturbed)

@@ -15,7 +15,7 @@ from tfft.core.errors import ExportError
 from tfft.export import _verify, _verify_worker
 from tfft.export.base import Exportable
 
-Answers = dict[str, dict[str, Any]]
+Answers = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -23,7 +23,8 @@ def right(exportable: Exportable) -> Answers:
     """Answers of both loaders that agree with `predict`."""
     expected = exportable.expected([*exportable.held_out, *_verify._UNPLEASANT])
     plain = {name: values.tolist() for name, values in expected.items()}
-    return {"tf.saved_model.load": plain, "session loader": copy.deepcopy(plain)}
+    halves = [{name: values[part] for name, values in plain.items()} for part in (slice(9), slice(9, None))]
+    return {"tf.saved_model.load": [plain], "session loader": copy.deepcopy(halves)}
 
 
 def verified(exportable: Exportable, answers: Answers, monkeypatch: pytest.MonkeyPatch) -> float:
@@ -76,7 +77,7 @@ def test_any_difference_of_either_loader_is_an_error(
     damage: Callable[[dict[str, Any]], None],
     loader: str,
 ) -> None:
-    damage(right[loader])
+    damage(right[loader][0])
     with pytest.raises(ExportError, match=loader):
         verified(exportable, right, monkeypatch)
 
@@ -84,9 +85,16 @@ def test_any_difference_of_either_loader_is_an_error(
 def test_rounding_below_the_tolerance_passes(
     exportable: Exportable, right: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    probabilities = np.array(right["session loader"]["probabilities"]) + 5e-5
-    right["session loader"]["probabilities"] = probabilities.tolist()
+    part = right["session loader"][1]
+    part["probabilities"] = (np.array(part["probabilities"]) + 5e-5).tolist()
     assert verified(exportable, right, monkeypatch) == pytest.approx(5e-5, rel=1e-2)
+
+
+def test_lists_as_long_as_the_longest_of_a_request_are_filled_up() -> None:
+    parts = [np.array([["a"], ["b"]], dtype=object), np.array([["c", "d"]], dtype=object)]
+    assert _verify._joined(parts).tolist() == [["a", ""], ["b", ""], ["c", "d"]]
+    numbers = [np.zeros((2, 0), np.float32), np.array([[0.5]], np.float32)]
+    assert _verify._joined(numbers).tolist() == [[0.0], [0.0], [0.5]]
 
 
 def test_the_worker_imports_nothing_a_server_lacks() -> None:

@@ -129,7 +129,7 @@ def test_the_page_about_training_names_every_option_of_the_engine() -> None:
 
 def test_the_page_about_data_names_every_check_and_augmentation() -> None:
     from tfft.augment.base import augmentations
-    from tfft.data.schema import CELL_CHECKS
+    from tfft.data.cell_faults import CELL_CHECKS
     from tfft.quality.base import detectors
 
     named = set(re.findall(r"`([a-z_]+)`", DATA))

@@ -8,8 +8,10 @@ from typing import Any
 
 import keras
 
+from tfft.layers.byte_pair_offsets import BytePair
 from tfft.layers.fast_wordpiece import FastTokenizer, WordPiece, fast_tokenizer
 from tfft.layers.inference_mode import InferenceMode
+from tfft.layers.sentence_piece_offsets import SentencePiece
 from tfft.layers.text_encoder import TextEncoder
 from tfft.layers.token_offsets import Segmentation, WithOffsets, token_offsets
 
@@ -59,6 +61,22 @@ class TextBackbone:
     def offsets(self) -> WithOffsets | str:
         """The tokenizer with the span of each token in the text; or why there is none."""
         return token_offsets(self.tokenizer, self.segmentation)
+
+    @property
+    def word_prefix(self) -> str:
+        """What a word alone is prefixed with, so that its tokens are those it has inside a sentence."""
+        return " " if isinstance(self.segmentation, BytePair) else ""
+
+    @functools.cached_property
+    def unknown_id(self) -> int:
+        """The id of what has no token of its own; byte pair tokenizers need none and have that of padding."""
+        if isinstance(self.segmentation, SentencePiece):
+            import sentencepiece
+
+            number = sentencepiece.SentencePieceProcessor(model_proto=self.segmentation.proto).unk_id()
+            return int(self.segmentation.ids[number])
+        unknown = getattr(self.tokenizer, "oov_token", None)
+        return self.pad_id if unknown is None else int(self.tokenizer.token_to_id(unknown))
 
     @functools.cached_property
     def blocks(self) -> tuple[Any, ...]:

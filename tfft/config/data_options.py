@@ -27,6 +27,22 @@ class DataOptions:
 
     text_column: Name = option("text", "Column that holds the text.")
     label_column: Name = option("label", "Column that holds the label.")
+    tokens_column: Name = option("tokens", "Column that holds the words of a row, as a list.")
+    tags_column: Name = option("tags", "Column that holds the tag of each word, as a list.")
+    spans_column: Name | None = option(
+        None, "Column of lists of spans of characters in the text: start, end and type; instead of tokens and tags."
+    )
+    tag_scheme: Literal["auto", "bio", "iob1", "bioes", "plain"] = option(
+        "auto", "How tags mark entities. bioes: also BILOU; plain: without prefixes. auto: what the tags follow."
+    )
+    words: Literal["auto", "whitespace", "punctuation", "characters"] = option(
+        "auto",
+        "How raw texts are cut into words to tag: at white space, also around punctuation, or into characters. auto: "
+        "as the training data is.",
+    )
+    window_overlap: Fraction = option(
+        0.25, "Share of a window that the next one repeats, where a row is longer than sequence_length."
+    )
     encoding: Name = option("utf-8", "Character encoding of text files.")
     quality: dict[str, Literal["report", "drop", "fail", "off"]] | None = option(
         None, "Policy of single data checks, by name. None: leakage and undecodable bytes fail, the rest is reported."

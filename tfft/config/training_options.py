@@ -27,6 +27,7 @@ class TrainingOptions:
     quantize_base: Literal["int8", "int4"] | None = option(
         None, "Keep the frozen weights of the backbone in 8 or 4 bits (QLoRA); needs peft. None: as they are."
     )
+    head: Name | None = option(None, "Head of the task, for instance softmax or crf for tagging. None: its first one.")
     pooling: Literal["mean", "first"] = option(
         "mean", "From token features to one vector: masked mean, or first token."
     )
@@ -82,8 +83,9 @@ class TrainingOptions:
     r_drop: Annotated[float, Field(ge=0.0)] = option(
         0.0, "R-Drop: weight of the divergence between two passes with different dropout. 0: one pass."
     )
-    monitor: Literal["val_loss", "val_accuracy", "val_macro_f1"] = option(
-        "val_loss", "Validation figure that chooses the epoch whose weights are kept."
+    monitor: Annotated[str, Field(pattern=r"^val_\w+$")] = option(
+        "val_loss",
+        "Validation figure that chooses the epoch whose weights are kept, such as val_macro_f1 or val_entity_f1.",
     )
     patience: Annotated[int, Field(ge=1)] | None = option(
         None, "Stop after so many epochs without a better monitor. None: train all epochs."

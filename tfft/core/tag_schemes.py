@@ -105,8 +105,16 @@ def may_follow(before: Tag, tag: Tag, scheme: TagScheme) -> bool:
     return True
 
 
-def _begins(before: Tag, tag: Tag) -> bool:
-    """Tells whether a span begins between two tags: startOfChunk of conlleval, with S- as in its later versions."""
+def begins_span(before: Tag, tag: Tag) -> bool:
+    """Tells whether a span begins between two tags: startOfChunk of conlleval, with S- as in its later versions.
+
+    Args:
+        before: The tag before; `EDGE` at the beginning of a sequence.
+        tag: The tag.
+
+    Returns:
+        Whether a span begins at `tag`, whether or not the scheme allows it there.
+    """
     if tag.prefix == OUTSIDE:
         return False
     return tag.prefix in {"B", "S"} or before.prefix in {OUTSIDE, "E", "S"} or before.type != tag.type
@@ -134,7 +142,7 @@ def spans_of(tags: Sequence[str], scheme: TagScheme) -> list[Span]:
         tag = parse_tag(written, scheme)
         if tag is None:
             raise DataError(f"Token {place} has the tag {written!r}, which is none of the scheme {scheme!r}.")
-        begins = _begins(before, tag)
+        begins = begins_span(before, tag)
         if before.prefix != OUTSIDE and (begins or tag.prefix == OUTSIDE):
             spans.append(Span(start, place, before.type))
         if begins:

@@ -12,6 +12,7 @@ from tfft.augment.compose import Augmenter
 from tfft.data.bucketing import Batch, inference_batches
 from tfft.data.order import EpochOrder
 from tfft.data.packing import PackedGather
+from tfft.data.ragged_rows import RaggedRows
 from tfft.data.row_store import StoredTexts
 from tfft.data.sharing import Sharing
 from tfft.data.token_cache import TokenCache
@@ -33,8 +34,10 @@ def token_gather(cache: TokenCache, encoder: TextEncoder) -> Gather:
     return _as_written(lambda rows, width: encoder.pad(cache.gather(rows), width))  # type: ignore[no-any-return]
 
 
-def array_gather(values: np.ndarray) -> Gather:
-    """Returns the function that picks rows of an array, for features computed before."""
+def array_gather(values: np.ndarray | RaggedRows, fill: int = 0) -> Gather:
+    """Returns the function that picks rows of an array; those of different length are filled up to a width."""
+    if isinstance(values, RaggedRows):
+        return _as_written(lambda rows, width: values.padded(rows, width, fill))  # type: ignore[no-any-return]
     tensor = tf.constant(values)
     return _as_written(lambda rows, width: tf.gather(tensor, rows))  # type: ignore[no-any-return]
 
@@ -87,7 +90,7 @@ def _text_gather(texts: Sequence[str]) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def training_dataset(
     gather: TrainingGather,
-    targets: np.ndarray,
+    targets: np.ndarray | RaggedRows,
     weights: np.ndarray,
     order: EpochOrder,
     *,
@@ -95,37 +98,42 @@ def training_dataset(
     start: tuple[int, int] = (0, 0),
     sharing: Sharing | None = None,
     tally: Callable[[], tf.Tensor] | None = None,
+    row_units: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Returns all batches of all epochs, in order.
 
     Args:
         gather: Makes the model's inputs.
-        targets: One target a row.
+        targets: One target a row; rows of different length are filled up with -1 to the width of the batch.
         weights: Weight of each row in the loss, float32 of shape `(rows,)`.
         order: Decides the batches of each epoch.
         epochs: Number of epochs.
         start: Epoch and batch to begin with, both from 0.
         sharing: How batches are dealt to replicas; None for one that gets all.
         tally: Counts what the pipeline has done; since it runs ahead, its count travels with the batch.
+        row_units: What the loss of each row is a sum over, such as its words, float32 of shape `(rows,)`; None for 1.
 
     Returns:
         A dataset of `(inputs, targets, weights, units)`: the rows of this process' replicas, one replica after the
-        other, and the number of rows of the global batch, a float32 scalar; with `tally`, its count comes last.
+        other, and the number of rows of the global batch, or what `row_units` says in their place, a float32 scalar;
+        with `tally`, its count comes last.
     """
     dealt = sharing or Sharing(order.batch_size)
 
     def plan() -> Iterable[tuple[np.ndarray, np.ndarray, int, np.ndarray, float]]:
         for epoch in range(start[0], epochs):
             for batch, seed in order.batches(epoch, start[1] if epoch == start[0] else 0):
-                yield *dealt.deal(batch.rows), batch.width, seed, float(len(batch.rows))
+                units = len(batch.rows) if row_units is None else row_units[batch.rows].sum()
+                # A batch without any word, say, has a loss of 0.
+                yield *dealt.deal(batch.rows), batch.width, seed, float(max(units, 1))
 
-    all_targets, all_weights = tf.constant(targets), tf.constant(weights)
+    target_gather, all_weights = array_gather(targets, fill=-1), tf.constant(weights)
 
     def examples(
         rows: tf.Tensor, present: tf.Tensor, width: tf.Tensor, seed: tf.Tensor, units: tf.Tensor
     ) -> tuple[Any, ...]:
         row_weights = tf.gather(all_weights, rows) * present
-        made = (gather(rows, width, seed), tf.gather(all_targets, rows), row_weights, units)
+        made = (gather(rows, width, seed), target_gather(rows, width), row_weights, units)
         return made if tally is None else (*made, tally())
 
     signature = (_ROWS, _PRESENT, _WIDTH, _SEED, _UNITS)

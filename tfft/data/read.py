@@ -95,6 +95,21 @@ class Reader:
         if first_row == 1:
             raise DataError(f"{self.name} has no rows.")
 
+    def names(self) -> list[str]:
+        """Returns the names of the columns, which the first rows have; reads no more than these.
+
+        Returns:
+            The names; none where there are no rows.
+
+        Raises:
+            DataError: When the first file cannot be read.
+        """
+        for piece, source in self._pieces:
+            request = ReadRequest(piece, self._columns, self._encoding, Console(quiet=True))
+            for columns in source.chunks(request):
+                return list(columns)
+        return []
+
     @property
     def origin(self) -> Origin:
         """Names for the source and its rows, as far as it was read."""

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from tfft.console import Console
 from tfft.core.errors import DataError, unknown_name
+from tfft.data.cell_faults import CELL_CHECKS, CellFaults, Policy, as_unicode
 from tfft.data.origin import Origin
 from tfft.data.read import Fingerprint, Reader
 from tfft.data.row_store import CodedLabels, RowWriter, StoredTexts
 
-#: What is done about a finding: say it, leave the rows out, stop, or do not look.
-Policy = Literal["report", "drop", "fail", "off"]
-#: Checks of single cells, made while reading, with their default policy. A row without a text or a label cannot be
-#: trained on: to report it is to leave it out. Where undecodable bytes are only reported, U+FFFD stands for them.
-CELL_CHECKS: Mapping[str, Policy] = {"missing": "report", "undecodable": "fail"}
-#: Rows of each reason that a message quotes.
-_QUOTED = 3
-_QUOTE_LENGTH = 60
-
 
 @dataclasses.dataclass(frozen=True)
 class TextExamples:
-    """Texts with labels.
+    """Texts with labels, and with whatever else a task reads.
 
     Attributes:
         texts: One text a row: a list, or `StoredTexts` when streamed.
@@ -39,6 +30,7 @@ class TextExamples:
         dropped: Reason to row numbers of rows left out.
         keys: What decides the split of each row (its group, time or split); empty when nothing does.
         duplicates: The set of near duplicates each row is in, int64 of shape `(rows,)`; None while that is not known.
+        columns: What else a task needs, by name: one value a row, such as its words and their tags.
     """
 
     texts: Sequence[str]
@@ -48,6 +40,7 @@ class TextExamples:
     dropped: dict[str, list[int]]
     keys: Sequence[str] = ()
     duplicates: np.ndarray | None = None
+    columns: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
 
     def take(self, positions: np.ndarray) -> TextExamples:
         """Returns the examples at the given positions."""
@@ -58,6 +51,7 @@ class TextExamples:
             keys=_take(self.keys, positions),
             duplicates=None if self.duplicates is None else self.duplicates[positions],
             rows=self.rows[positions],
+            columns={name: _take(values, positions) for name, values in self.columns.items()},
             dropped={},
         )
 
@@ -70,6 +64,7 @@ class TextExamples:
             keys=(),
             duplicates=None,
             rows=np.concatenate([self.rows, other.rows + self.where.total]),
+            columns={name: [*values, *other.columns[name]] for name, values in self.columns.items()},
             where=self.where.joined(other.where),
         )
 
@@ -106,7 +101,7 @@ class HowToRead:
     fingerprint: Fingerprint | None = None
 
 
-def _take(values: Sequence[str], positions: np.ndarray) -> Sequence[str]:
+def _take(values: Sequence[Any], positions: np.ndarray) -> Sequence[Any]:
     if isinstance(values, (StoredTexts, CodedLabels)):
         return values.take(positions)
     return [values[position] for position in positions] if len(values) else values
@@ -132,14 +127,14 @@ def text_examples(
     """
     columns = [name for name in (text_column, label_column, how.key_column) if name is not None]
     collected = _Columns(columns, how.cache_dir)
-    faults = _Faults()
+    faults = CellFaults()
     for chunk in reader:
         if how.fingerprint is not None:
             how.fingerprint.update(chunk.columns)
         cells = {name: chunk.columns[name] for name in columns}
         _refuse_other_cells(cells, chunk.first_row, reader.name, text_column)
         keep = np.flatnonzero(faults.find(cells, chunk.first_row, how.policies))
-        kept = {name: [_text(values[place]) for place in keep.tolist()] for name, values in cells.items()}
+        kept = {name: [as_unicode(values[place]) for place in keep.tolist()] for name, values in cells.items()}
         if how.clean is not None:
             kept[text_column] = [how.clean(text) for text in kept[text_column]]
         collected.add(kept, keep + chunk.first_row)
@@ -167,88 +162,6 @@ def _refuse_other_cells(cells: Mapping[str, list[Any]], first_row: int, where: s
                     f"{where}, row {first_row + place}: {name!r} holds {kind}, which cannot be {role}. Name another "
                     "column, or a task that takes such data."
                 )
-
-
-def _text(value: str) -> str:
-    """Returns a cell as valid Unicode."""
-    return value if _is_unicode(value) else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _is_unicode(value: str) -> bool:
-    """Tells whether a string has bytes in UTF-8; half a surrogate pair, or a byte that was not decodable, has none."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _quote(value: str) -> str:
-    """Returns what stands around the first character that is no Unicode, with its byte as digits."""
-    at = next(place for place, letter in enumerate(value) if "\ud800" <= letter <= "\udfff")
-    piece = ascii(value[max(0, at - _QUOTE_LENGTH // 2) : at + _QUOTE_LENGTH // 2])
-    return re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", piece)
-
-
-class _Faults:
-    """Cells that are missing or undecodable."""
-
-    def __init__(self) -> None:
-        self.dropped: dict[str, list[int]] = {}
-        self._found: dict[str, dict[str, list[int]]] = {name: {} for name in CELL_CHECKS}
-        self._quotes: dict[str, list[str]] = {}
-
-    def find(self, cells: Mapping[str, list[Any]], first_row: int, policies: Mapping[str, Policy]) -> np.ndarray:
-        """Returns which rows of a chunk stay, bool of shape `(rows,)`."""
-        keep = np.ones(len(next(iter(cells.values()))), dtype=bool)
-        for name, values in cells.items():
-            for place, value in enumerate(values):
-                if value is None or not value or value.isspace():
-                    check, reason = "missing", f"{'null' if value is None else 'blank'} {name}"
-                elif not value.isascii() and not _is_unicode(value):
-                    check, reason = "undecodable", f"undecodable {name}"
-                else:
-                    continue
-                if not keep[place]:
-                    continue  # each row counts once, by its first reason
-                self._found[check].setdefault(reason, []).append(first_row + place)
-                if check == "missing" or policies[check] == "drop":
-                    keep[place] = False
-                quotes = self._quotes.setdefault(reason, [])
-                if check == "undecodable" and len(quotes) < _QUOTED:
-                    quotes.append(_quote(value))
-        return keep
-
-    def settle(self, origin: Origin, policies: Mapping[str, Policy], console: Console) -> None:
-        """Fails, or says what was left out or replaced."""
-        for check, reasons in self._found.items():
-            if not reasons:
-                continue
-            counts = "; ".join(
-                f"{len(rows):,} with {reason} ({origin.rows(rows)})" + self._quoted(reason)
-                for reason, rows in reasons.items()
-            )
-            if policies[check] == "fail":
-                raise DataError(f"{origin}: {counts}. {_ADVICE[check]}")
-            if check == "missing" or policies[check] == "drop":
-                self.dropped |= reasons
-                left_out = sum(map(len, reasons.values()))
-                console.say(f"{origin}: left out {left_out:,} of {origin.total:,} rows: {counts}")
-            elif policies[check] == "report":
-                console.say(f"{origin}: {counts}; U+FFFD stands for what could not be decoded")
-
-    def _quoted(self, reason: str) -> str:
-        quotes = self._quotes.get(reason)
-        return f", such as {', '.join(quotes)}" if quotes else ""
-
-
-_ADVICE = {
-    "missing": "Correct these rows, or leave them out with quality={'missing': 'drop'} (--quality '{missing: drop}').",
-    "undecodable": (
-        "Pass the file's real encoding (encoding='latin-1', encoding='cp1252'), or leave these rows out with "
-        "quality={'undecodable': 'drop'} (--quality '{undecodable: drop}')."
-    ),
-}
 
 
 class _Columns:

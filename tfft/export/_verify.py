@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,29 @@ def verify(folder: Path, exportable: Exportable) -> float:
     Raises:
         ExportError: When it does not load, or differs by more than 1e-4, or in any string.
     """
-    texts = [*exportable.held_out, *_UNPLEASANT]
-    expected = exportable.expected(texts)
+    inputs = [*exportable.held_out, *exportable.task.unpleasant(_UNPLEASANT)]
+    expected = exportable.expected(inputs)
     largest = 0.0
-    for loader, outputs in _answers(folder, texts).items():
-        if sorted(outputs) != sorted(expected):
-            raise ExportError(f"The export answers {sorted(outputs)} instead of {sorted(expected)} ({loader}).")
+    for loader, parts in _answers(folder, exportable.task.serving_inputs(inputs)).items():
+        for outputs in parts:
+            if sorted(outputs) != sorted(expected):
+                raise ExportError(f"The export answers {sorted(outputs)} instead of {sorted(expected)} ({loader}).")
         for name, values in expected.items():
-            largest = max(largest, _difference(name, np.asarray(outputs[name]), values, loader))
+            served = _joined([np.array(outputs[name], dtype=values.dtype) for outputs in parts])
+            largest = max(largest, _difference(name, served, values, loader))
     return largest
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Puts the answers to several requests together: where lists are as long as the longest one, that differs."""
+    parts = [part.reshape(len(part), -1) if part.ndim > 1 else part for part in parts]
+    if parts[0].ndim == 1:
+        return np.concatenate(parts)
+    width = max(part.shape[1] for part in parts)
+    filled = [np.full((len(part), width), "" if part.dtype == object else 0, part.dtype) for part in parts]
+    for target, part in zip(filled, parts, strict=True):
+        target[:, : part.shape[1]] = part
+    return np.concatenate(filled)
 
 
 def _difference(name: str, served: np.ndarray, expected: np.ndarray, loader: str) -> float:
@@ -54,7 +68,7 @@ def _difference(name: str, served: np.ndarray, expected: np.ndarray, loader: str
         if len(wrong):
             raise ExportError(f"The export's {name} differs from predict on {len(wrong)} texts ({loader}).")
         return 0.0
-    difference = float(np.abs(served.astype(np.float64) - expected).max())
+    difference = float(np.abs(served.astype(np.float64) - expected).max(initial=0.0))
     if not difference <= TOLERANCE:
         raise ExportError(
             f"The export's {name} differs from predict by {difference:.1e}, more than {TOLERANCE:.0e} ({loader}). "
@@ -63,12 +77,12 @@ def _difference(name: str, served: np.ndarray, expected: np.ndarray, loader: str
     return difference
 
 
-def _answers(folder: Path, texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _answers(folder: Path, inputs: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
     """Runs the export in a fresh process; the worker file imports nothing of tfft."""
     worker = Path(__file__).with_name("_verify_worker.py")
     with tempfile.TemporaryDirectory() as scratch:
         question, answer = Path(scratch) / "texts.json", Path(scratch) / "answers.json"
-        question.write_text(json.dumps(list(texts)), "utf-8")
+        question.write_text(json.dumps(inputs), "utf-8")
         # -P: the worker's own folder must not shadow anything it imports.
         command = [sys.executable, "-P", str(worker), str(folder), str(question), str(answer)]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
@@ -76,5 +90,5 @@ def _answers(folder: Path, texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         if done.returncode != 0:
             reason = (done.stderr.strip() or "no message").splitlines()[-1]
             raise ExportError(f"The export does not load in a fresh process: {reason}. The export was removed.")
-        answers: dict[str, dict[str, Any]] = json.loads(answer.read_text("utf-8"))
+        answers: dict[str, list[dict[str, Any]]] = json.loads(answer.read_text("utf-8"))
         return answers

@@ -11,8 +11,9 @@ import keras
 import numpy as np
 
 from tfft.console import Console
+from tfft.core.learned import Learned
 from tfft.core.registry import Registry
-from tfft.layers.text_encoder import TextEncoder
+from tfft.encoding.base import RowEncoding
 from tfft.tasks.base import Task
 
 
@@ -22,25 +23,25 @@ class Exportable:
 
     Attributes:
         model: From token features to outputs.
-        encoder: From strings to token ids.
+        encoding: From strings to rows of tokens.
         task: The task, for decoding in the graph.
-        labels: The label vocabulary.
-        held_out: Texts the model was not trained on, to verify the export with.
+        learned: The label vocabulary, and what else the task learned.
+        held_out: Inputs the model was not trained on, to verify the export with.
         predict: `predict` of the trained model, what the export must agree with.
         metadata: Plain data to put beside the model.
     """
 
     model: keras.Model
-    encoder: TextEncoder
+    encoding: RowEncoding
     task: Task
-    labels: Sequence[str]
-    held_out: Sequence[str]
-    predict: Callable[[Sequence[str]], list[Any]]
+    learned: Learned
+    held_out: Sequence[Any]
+    predict: Callable[[Sequence[Any]], list[Any]]
     metadata: dict[str, Any]
 
-    def expected(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Returns what the export must answer for these texts."""
-        return self.task.served_outputs(self.predict(texts))
+    def expected(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Returns what the export must answer for these inputs."""
+        return self.task.served_outputs(self.predict(inputs))
 
 
 class Exporter(Protocol):

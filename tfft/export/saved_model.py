@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,9 +15,9 @@ import tensorflow as tf
 from tfft.console import Console
 from tfft.core.errors import ExportError
 from tfft.core.files import temporary_sibling
+from tfft.encoding.base import RowEncoding
 from tfft.export._verify import verify
 from tfft.export.base import Exportable, register_exporter
-from tfft.layers.text_encoder import TextEncoder
 
 
 class ServingModule(tf.Module):
@@ -25,29 +26,28 @@ class ServingModule(tf.Module):
     def __init__(
         self,
         model: keras.Model,
-        encoder: TextEncoder,
-        decode: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+        encoding: RowEncoding,
+        decode: Callable[[tf.Tensor, Any], dict[str, tf.Tensor]],
     ) -> None:
         """Creates the module.
 
         Args:
             model: From token features to outputs.
-            encoder: From strings to token ids.
-            decode: From outputs to the signature's tensors.
+            encoding: From strings to rows of tokens.
+            decode: From outputs, and what the encoding says besides the model's inputs, to the signature's tensors.
         """
         super().__init__(name="serving")
-        self.encoder = encoder
+        self.tables = encoding.tables
         # A module that holds only the Keras model loads in Python, but TF Serving's C++ loader finds no variables.
         self.tf_variables = [variable.value for variable in model.variables]
         names = list(model.input)
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-        def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
-            ids, _ = encoder.encode(text)
-            features = encoder.pad(ids)
-            return decode(model({name: features[name] for name in names}, training=False))
+        def serve(*strings: tf.Tensor) -> dict[str, tf.Tensor]:
+            features, context = encoding.serve(dict(zip(encoding.inputs, strings, strict=True)))
+            return decode(model({name: features[name] for name in names}, training=False), context)
 
-        self.serve = serve
+        specs = [tf.TensorSpec([None], tf.string, name=name) for name in encoding.inputs]
+        self.serve = tf.function(serve, input_signature=specs, autograph=False)
 
 
 class SavedModelExporter:
@@ -83,7 +83,9 @@ class SavedModelExporter:
 
     def _export(self, exportable: Exportable, directory: Path, console: Console) -> Path:
         module = ServingModule(
-            exportable.model, exportable.encoder, lambda outputs: exportable.task.serve(outputs, exportable.labels)
+            exportable.model,
+            exportable.encoding,
+            lambda outputs, context: exportable.task.serve(outputs, context, exportable.learned),
         )
         with temporary_sibling(directory / "version") as folder:
             console.say("export: writing the SavedModel")

@@ -12,14 +12,18 @@ from tfft.backbones.base import TextBackbone
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError, DataError, TrainingError
-from tfft.data.pipeline import Gather, array_gather, token_gather
-from tfft.data.token_cache import TokenCache, encode_texts
+from tfft.data.pipeline import array_gather
+from tfft.data.ragged_rows import SequenceOutputs
+from tfft.distribute.memory import in_words
+from tfft.encoding.base import EncodedRows, RowEncoding
 from tfft.inference import ForwardRunner
-from tfft.layers.text_encoder import TextEncoder
 from tfft.metrics.base import Metrics
 from tfft.splitting import SplitData, without_rows
-from tfft.tasks.base import tasks
+from tfft.tasks.base import Targets, tasks
 from tfft.training.build import BuiltModel
+
+#: Features of words that are computed once and kept, in bytes.
+MOST_CACHED = 2 << 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,15 +31,15 @@ class Encoded:
     """One split as the model takes it.
 
     Attributes:
-        gather: Makes the inputs from row positions, as they are.
-        lengths: Length of each row in tokens, int64 of shape `(rows,)`.
-        targets: One target a row.
-        cached: Whether the model takes features computed once, one vector a row.
+        rows: The rows, of tokens or of features computed once.
+        targets: What the metrics compare outputs with, one for each example.
+        row_targets: What the loss compares outputs with, one for each row.
+        cached: Whether the rows are features computed once.
     """
 
-    gather: Gather
-    lengths: np.ndarray
-    targets: np.ndarray
+    rows: EncodedRows
+    targets: Targets
+    row_targets: Targets
     cached: bool = False
 
 
@@ -50,13 +54,13 @@ class SplitFigures:
         Args:
             model: The model that is trained.
             splits: What it takes, by split.
-            data: Its label vocabulary is used.
+            data: What was learned of it is used.
             config: The run's options.
             console: Where progress is shown.
         """
         self._runner = ForwardRunner(model)
         self._splits = splits
-        self._labels = data.labels
+        self._learned = data.learned
         self._config = config
         self._console = console
 
@@ -74,20 +78,26 @@ class SplitFigures:
             TrainingError: When an output is not finite.
         """
         split = self._splits[name]
+        rows = split.rows
         outputs = self._runner.outputs(
-            split.gather, split.lengths, batch_size=self._config.batch_size, console=self._console, what=what
+            rows.gather,
+            rows.lengths,
+            batch_size=self._config.batch_size,
+            console=self._console,
+            what=what,
+            items=rows.items,
         )
-        if not np.isfinite(outputs).all():
+        if not (outputs.finite if isinstance(outputs, SequenceOutputs) else np.isfinite(outputs).all()):
             raise TrainingError(
                 f"The model's outputs on the {name} split are not finite: training has diverged. Lower learning_rate "
                 "or raise warmup_fraction. Nothing has been written."
             )
-        return tasks.get(str(self._config.task)).metrics(outputs, split.targets, self._labels)
+        return tasks.get(str(self._config.task)).metrics(rows.of_examples(outputs), split.targets, self._learned)
 
 
 def tokenize(
     config: FitConfig, backbone: TextBackbone, data: SplitData, console: Console
-) -> tuple[TextEncoder, dict[str, TokenCache], SplitData]:
+) -> tuple[RowEncoding, dict[str, EncodedRows], SplitData]:
     """Tokenizes every split once.
 
     Args:
@@ -97,7 +107,7 @@ def tokenize(
         console: Where progress and truncation are said.
 
     Returns:
-        The encoder, the token ids of each split, and the splits without rows that a policy drops for their length.
+        The encoding, the rows of each split, and the splits without examples that a policy drops for their length.
 
     Raises:
         ConfigError: When sequence_length is more than the backbone takes.
@@ -108,62 +118,86 @@ def tokenize(
         raise ConfigError(
             f"sequence_length is {config.sequence_length}, but {backbone.preset!r} takes at most {limit} tokens."
         )
-    encoder = backbone.encoder(config.sequence_length)
-    console.say(f"rows of up to {encoder.sequence_length} tokens")
-    caches = {
-        name: encode_texts(examples.texts, encoder, console, what=name) for name, examples in data.examples.items()
-    }
-    if encoder.reason is not None:
-        console.say(f"tokenized with KerasHub's own layer: {encoder.reason}")
+    task = tasks.get(str(config.task))
+    encoding = task.encoding(backbone, config, data.learned, config.sequence_length)
+    length = encoding.sequence_length
+    console.say(f"rows of up to {length} tokens")
+    rows = {name: encoding.encode(examples, console, what=name) for name, examples in data.examples.items()}
+    if encoding.said is not None:
+        console.say(encoding.said)
     policy = (config.quality or {}).get("lengths", "report")
-    too_long = {name: cache.truncated for name, cache in caches.items() if len(cache.truncated)}
+    too_long = {name: split.truncated for name, split in rows.items() if len(split.truncated)}
     if not too_long or policy in ("report", "off"):
-        return encoder, caches, data
+        return encoding, rows, data
     if policy == "fail":
-        name, rows = next(iter(too_long.items()))
+        name, places = next(iter(too_long.items()))
         examples = data.examples[name]
         raise DataError(
-            f"{examples.where}: {len(rows):,} rows of the {name} split are longer than {encoder.sequence_length} "
-            f"tokens ({examples.name_rows(rows)}). Raise sequence_length, or set quality={{'lengths': 'report'}} to "
+            f"{examples.where}: {len(places):,} rows of the {name} split are longer than {length} tokens "
+            f"({examples.name_rows(places)}). Raise sequence_length, or set quality={{'lengths': 'report'}} to "
             "truncate them."
         )
-    kept = without_rows(data, too_long, f"longer than {encoder.sequence_length} tokens", config)
-    counts = ", ".join(f"{len(rows):,} of {name}" for name, rows in too_long.items())
+    kept = without_rows(data, too_long, f"longer than {length} tokens", config)
+    counts = ", ".join(f"{len(places):,} of {name}" for name, places in too_long.items())
     console.say(f"lengths: dropped rows that would have been truncated: {counts}")
     quiet = Console(quiet=True)
-    return (
-        encoder,
-        {name: encode_texts(split.texts, encoder, quiet, what=name) for name, split in kept.examples.items()},
-        kept,
-    )
+    return encoding, {name: encoding.encode(split, quiet, what=name) for name, split in kept.examples.items()}, kept
 
 
 def model_inputs(
     built: BuiltModel,
-    encoder: TextEncoder,
-    caches: Mapping[str, TokenCache],
+    rows: Mapping[str, EncodedRows],
     data: SplitData,
     config: FitConfig,
     console: Console,
 ) -> tuple[keras.Model, dict[str, Encoded]]:
     """Returns the model to train and what it takes: all of it on tokens, or its head on features computed once."""
-    gathers = {name: token_gather(cache, encoder) for name, cache in caches.items()}
+    task = tasks.get(str(config.task))
     model = built.model
+    taken = dict(rows)
     every_step = "rows are augmented" if config.augment else "the data is streamed" if data.streamed else ""
+    if config.head_only and not every_step:
+        every_step = _too_large(built, rows)
     if config.head_only and every_step:
         console.say(f"the frozen backbone runs in every step, since {every_step}")
     elif config.head_only:
         model, runner = built.head, ForwardRunner(built.features)
-        for name, cache in caches.items():
-            features = runner.outputs(
-                gathers[name],
-                cache.lengths,
-                batch_size=config.batch_size,
-                console=console,
-                what=f"backbone features ({name})",
+        for name, split in rows.items():
+            taken[name] = cached_features(
+                split, runner, batch_size=config.batch_size, console=console, what=f"backbone features ({name})"
             )
-            gathers[name] = array_gather(features)
     cached = model is built.head
     return model, {
-        name: Encoded(gathers[name], cache.lengths, data.targets[name], cached) for name, cache in caches.items()
+        name: Encoded(split, data.targets[name], task.row_targets(data.targets[name], split), cached)
+        for name, split in taken.items()
     }
+
+
+def cached_features(
+    rows: EncodedRows, runner: ForwardRunner, *, batch_size: int, console: Console, what: str
+) -> EncodedRows:
+    """Computes what goes into the head.
+
+    Args:
+        rows: The rows.
+        runner: Runs the model up to the head.
+        batch_size: Rows per forward pass.
+        console: Where progress is shown.
+        what: What is being done, for the progress bar.
+
+    Returns:
+        The same rows, of features instead of tokens.
+    """
+    features = runner.outputs(
+        rows.gather, rows.lengths, batch_size=batch_size, console=console, what=what, items=rows.items
+    )
+    if rows.items is None:
+        return dataclasses.replace(rows, gather=array_gather(features))
+    # A row without words still is a row.
+    return dataclasses.replace(rows, gather=array_gather(features.rows), lengths=np.maximum(rows.items, 1))
+
+
+def _too_large(built: BuiltModel, rows: Mapping[str, EncodedRows]) -> str:
+    items = sum(int(split.items.sum()) for split in rows.values() if split.items is not None)
+    size = items * int(built.features.output.shape[-1]) * 4
+    return f"its features of {items:,} words would take {in_words(size)}" if size > MOST_CACHED else ""

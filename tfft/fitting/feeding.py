@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfft.augment.compose import Augmenter
@@ -18,11 +19,12 @@ from tfft.data.order import EpochOrder
 from tfft.data.packing import Packer, choose_packer, packed_gather
 from tfft.data.pipeline import TrainingGather, augmented_gather
 from tfft.data.splits import TRAIN
-from tfft.data.token_cache import TokenCache
 from tfft.distribute.plan import ExecutionPlan
+from tfft.encoding.base import EncodedRows, RowEncoding
+from tfft.encoding.texts import TextEncoding
 from tfft.fitting.encoded import Encoded
-from tfft.layers.text_encoder import TextEncoder
 from tfft.splitting import SplitData
+from tfft.tasks.base import tasks
 from tfft.training.build import BuiltModel
 from tfft.training.feeding import TrainingData, epoch_order, say_sharing, sharing_of
 from tfft.training.parameter_groups import Groups, parameter_groups
@@ -30,8 +32,7 @@ from tfft.training.parameter_groups import Groups, parameter_groups
 
 def training_data(
     split: Encoded,
-    cache: TokenCache,
-    encoder: TextEncoder,
+    encoding: RowEncoding,
     augmenter: Augmenter | None,
     data: SplitData,
     config: FitConfig,
@@ -42,8 +43,7 @@ def training_data(
 
     Args:
         split: The training split as the model takes it.
-        cache: Its tokens.
-        encoder: Encodes augmented texts.
+        encoding: Encodes augmented texts.
         augmenter: The augmentations, if any.
         data: The splits.
         config: The run's options.
@@ -53,26 +53,36 @@ def training_data(
     Returns:
         The training data.
     """
-    order = epoch_order(split.lengths, split.targets, config, plan, console, cached=split.cached)
+    rows, task = split.rows, tasks.get(str(config.task))
+    whole = split.cached and rows.items is None  # one vector a row
+    order = epoch_order(rows.lengths, split.row_targets, config, plan, console, cached=whole)
     sharing = sharing_of(config, plan)
     say_sharing(sharing, config, console)
 
     @tf.autograph.experimental.do_not_convert
     def as_they_are(rows: tf.Tensor, width: tf.Tensor, seed: tf.Tensor) -> Any:
         del seed
-        return split.gather(rows, width)
+        return split.rows.gather(rows, width)
 
     gather: TrainingGather = as_they_are
-    if augmenter is not None:
+    if augmenter is not None and rows.cache is not None and isinstance(encoding, TextEncoding):
         widths = [width for _, width in order.shapes]
-        gather = augmented_gather(data.examples[TRAIN].texts, cache, encoder, augmenter, widths)
-    return TrainingData(gather, split.targets, data.weights, order, sharing, augmenter=augmenter)
+        gather = augmented_gather(data.examples[TRAIN].texts, rows.cache, encoding.encoder, augmenter, widths)
+    return TrainingData(
+        gather,
+        split.row_targets,
+        data.weights[rows.example_of],
+        order,
+        sharing,
+        row_units=task.row_units(rows),
+        augmenter=augmenter,
+    )
 
 
 def pack_training(
     training: TrainingData,
-    cache: TokenCache,
-    encoder: TextEncoder,
+    rows: EncodedRows,
+    encoding: RowEncoding,
     built: BuiltModel,
     backbone: TextBackbone,
     config: FitConfig,
@@ -83,8 +93,8 @@ def pack_training(
 
     Args:
         training: The batches as they are.
-        cache: Tokens of the rows.
-        encoder: Its padding id fills rows.
+        rows: The rows, with their tokens.
+        encoding: Its padding id fills rows.
         built: The model.
         backbone: Its backbone.
         config: The run's options.
@@ -98,10 +108,12 @@ def pack_training(
         raise ConfigError(
             f"packing is not done with peft={config.peft_method!r}, which puts tokens before each row; choose one."
         )
+    if rows.cache is None or not isinstance(encoding, TextEncoding) or not isinstance(training.targets, np.ndarray):
+        raise ConfigError("packing is for tasks whose rows are plain texts; leave it out.")
     packer = choose_packer(training.order, multiple=plan.num_replicas)
     with plan.scope(), plan.policy():
         twin = build_packed(backbone, built.head, pooling=config.pooling, slots=packer.slots, frozen=False)
-    gather = packed_gather(cache, packer, encoder.pad_id, training.targets, training.weights)
+    gather = packed_gather(rows.cache, packer, encoding.encoder.pad_id, training.targets, training.weights)
     _say_packing(training.order, packer, console)
     return twin, dataclasses.replace(training, packed=gather)
 

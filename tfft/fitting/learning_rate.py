@@ -60,7 +60,7 @@ def run_range_test(
         The curve.
     """
     run = prepare(config, data, plan, console, augmentations)
-    loss = tasks.get(str(config.task)).loss(config)
+    loss = tasks.get(str(config.task)).loss(config, run.data.learned)
     model = run.trained
     with plan.scope():
         schedule = GivenRate()

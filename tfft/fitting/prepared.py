@@ -20,19 +20,21 @@ from tfft.backbones.packaged import DEFAULT_TEXT_PRESET
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError, TrainingError, row_list
+from tfft.data.ragged_rows import RaggedRows
 from tfft.data.splits import TRAIN
 from tfft.distribute.kept_memory import kept_memory
 from tfft.distribute.plan import ExecutionPlan
+from tfft.encoding.base import RowEncoding
+from tfft.encoding.texts import TextEncoding
 from tfft.finetuned import ADAPTER
 from tfft.fitting.encoded import Encoded, model_inputs, tokenize
 from tfft.fitting.feeding import pack_training, rate_groups, training_data
 from tfft.layers.fast_layers import restore, speed_up
 from tfft.layers.recompute import recompute
-from tfft.layers.text_encoder import TextEncoder
 from tfft.loading import load_run
 from tfft.peft.files import DESCRIPTION
 from tfft.splitting import SplitData
-from tfft.tasks.base import tasks
+from tfft.tasks.base import Targets, tasks
 from tfft.training.build import BuiltModel, build_model, check_trainable, what_is_trained, with_room
 from tfft.training.diverged import write_diverged
 from tfft.training.feeding import TrainingData
@@ -48,7 +50,7 @@ class Prepared:
 
     Attributes:
         backbone: The backbone.
-        encoder: From texts to tokens.
+        encoding: From examples to rows of tokens.
         data: The splits, without rows that were dropped for their length.
         built: The whole model.
         judged: The model that figures are computed with: the whole one, or its head on cached features.
@@ -60,7 +62,7 @@ class Prepared:
     """
 
     backbone: TextBackbone
-    encoder: TextEncoder
+    encoding: RowEncoding
     data: SplitData
     built: BuiltModel
     judged: keras.Model
@@ -126,33 +128,36 @@ def prepare(
         (folder / ADAPTER / DESCRIPTION).is_file() for folder in (Path(config.preset), Path(config.preset).parent)
     ):
         console.say(f"preset: {config.preset} is the backbone of a run whose adapter is not part of it")
-    encoder, caches, data = tokenize(config, backbone, data, console)
-    augmenter = text_augmenter(
-        augmentations,
-        config,
-        backbone,
-        encoder,
-        data.examples[TRAIN],
-        console,
-        load_translator=lambda path: _translator(path, console),
-        masked_lm=masked_language_model(config.preset),
-    )
+    encoding, rows, data = tokenize(config, backbone, data, console)
+    augmenter = None
+    if isinstance(encoding, TextEncoding):
+        augmenter = text_augmenter(
+            augmentations,
+            config,
+            backbone,
+            encoding.encoder,
+            data.examples[TRAIN],
+            console,
+            load_translator=lambda path: _translator(path, console),
+            masked_lm=masked_language_model(config.preset),
+        )
     with plan.scope(), plan.policy():
         built = _build(config, backbone, data, console)
-    judged, splits = model_inputs(built, encoder, caches, data, config, console)
-    training = training_data(splits[TRAIN], caches[TRAIN], encoder, augmenter, data, config, plan, console)
+    judged, splits = model_inputs(built, rows, data, config, console)
+    training = training_data(splits[TRAIN], encoding, augmenter, data, config, plan, console)
     trained = judged
     if config.packing:
-        trained, training = pack_training(training, caches[TRAIN], encoder, built, backbone, config, plan, console)
+        trained, training = pack_training(training, rows[TRAIN], encoding, built, backbone, config, plan, console)
     groups = rate_groups(backbone, built, trained, training, config, console)
-    return Prepared(backbone, encoder, data, built, judged, trained, splits, training, groups, augmenter)
+    return Prepared(backbone, encoding, data, built, judged, trained, splits, training, groups, augmenter)
 
 
-def diverged_step(data: SplitData, config: FitConfig, model: keras.Model) -> Diverged:
+def diverged_step(data: SplitData, split: Encoded, config: FitConfig, model: keras.Model) -> Diverged:
     """Returns what makes the error of a step that went astray, and keeps its batch.
 
     Args:
         data: The splits.
+        split: The training split as the model takes it.
         config: The run's options.
         model: The model that is trained; only what it takes of a batch is kept.
 
@@ -162,7 +167,8 @@ def diverged_step(data: SplitData, config: FitConfig, model: keras.Model) -> Div
     examples = data.examples[TRAIN]
 
     def error(position: Position, rows: np.ndarray, batch: Any, figures: StepFigures) -> Exception:
-        numbers = [int(examples.rows[row]) for row in rows]
+        own = split.rows.example_of[rows]
+        numbers = [int(examples.rows[row]) for row in own]
         if config.output_dir is None:
             return TrainingError(
                 f"The training loss became {figures.loss}, the norm of the gradient {figures.norm}, at step "
@@ -178,8 +184,8 @@ def diverged_step(data: SplitData, config: FitConfig, model: keras.Model) -> Div
                 step=position.step + 1,
                 epoch=position.epoch + 1,
                 rows=numbers,
-                texts=[examples.texts[int(row)] for row in rows],
-                targets=data.targets[TRAIN][rows],
+                texts=[examples.texts[int(row)] for row in own],
+                targets=_flat(split.row_targets[rows]),
                 inputs={name: np.asarray(value) for name, value in inputs.items()},
                 loss=figures.loss,
                 norm=figures.norm,
@@ -188,6 +194,10 @@ def diverged_step(data: SplitData, config: FitConfig, model: keras.Model) -> Div
         )
 
     return error
+
+
+def _flat(targets: Targets) -> np.ndarray:
+    return targets.values if isinstance(targets, RaggedRows) else targets
 
 
 def _translator(path: str, console: Console) -> Callable[[list[str]], list[str]]:
@@ -204,7 +214,8 @@ def _translator(path: str, console: Console) -> Callable[[list[str]], list[str]]
 
 
 def _build(config: FitConfig, backbone: TextBackbone, data: SplitData, console: Console) -> BuiltModel:
-    built = build_model(backbone, tasks.get(str(config.task)).head, config, len(data.labels))
+    task = tasks.get(str(config.task))
+    built = build_model(backbone, task.head(config), config, task.num_outputs(data.learned))
     trained = check_trainable(built, config)
     total = sum(int(variable.value.shape.num_elements()) for variable in built.model.variables)
     console.say(

@@ -86,13 +86,14 @@ def run_fit(
         "augmented": {} if run.augmenter is None else say_fired(run.augmenter, console),
         "seconds": round(time.monotonic() - started, 1),
     }
-    held_out = _spread(data.examples[judged].texts, HELD_OUT_ROWS)
+    task = tasks.get(str(config.task))
+    held_out = task.inputs(data.examples[judged].take(_spread(len(data.examples[judged]), HELD_OUT_ROWS)))
     return FineTunedModel(
         config=config,
-        labels=data.labels,
+        learned=data.learned,
         backbone=run.backbone,
         built=run.built,
-        encoder=run.encoder,
+        encoding=run.encoding,
         record=RunRecord(result.history, result.best_epoch, data.record, held_out, details),
         report=Report(data.report_title, len(data.targets[judged]), _baselines(config, data, console), before, after),
         console=console,
@@ -113,14 +114,14 @@ def _train(
             return train(
                 run.trained,
                 run.training,
-                loss=tasks.get(str(config.task)).loss(config),
+                loss=tasks.get(str(config.task)).loss(config, run.data.learned),
                 validate=(lambda: figures(VALIDATION, "validating")) if VALIDATION in run.splits else None,
                 config=config,
                 plan=plan,
                 console=console,
                 groups=run.groups,
                 checkpoints=checkpoints,
-                diverged=diverged_step(run.data, config, run.trained),
+                diverged=diverged_step(run.data, run.splits[TRAIN], config, run.trained),
                 extras=Extras([*loggers, *extras.callbacks], extras.metrics),
                 adapter=run.built.adapter,
             )
@@ -169,10 +170,10 @@ def _baselines(config: FitConfig, data: SplitData, console: Console) -> Mapping[
     else:
         console.say("training the baselines")
     judged = (data.examples[data.report_split], data.targets[data.report_split])
-    return tasks.get(str(config.task)).baselines((examples.take(rows), targets[rows]), judged, data.labels)
+    return tasks.get(str(config.task)).baselines((examples.take(rows), targets[rows]), judged, data.learned, config)
 
 
-def _spread(texts: Sequence[str], count: int) -> list[str]:
-    """Takes texts evenly, so that data sorted by label gives texts of every label."""
-    places = np.linspace(0, len(texts) - 1, min(count, len(texts))).round().astype(int)
-    return [texts[place] for place in places]
+def _spread(rows: int, count: int) -> np.ndarray:
+    """Takes positions evenly, so that data sorted by label gives rows of every label."""
+    places: np.ndarray = np.linspace(0, rows - 1, min(count, rows)).round().astype(int)
+    return places

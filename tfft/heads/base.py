@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from tfft.config import FitConfig
@@ -38,12 +39,22 @@ class Head(Protocol):
             Whether features of shape `(batch, 1, hidden_dim)` are enough.
         """
 
-    def pool(self, features: Any, padding_mask: Any, spec: HeadSpec) -> Any:
+    def inputs(self, spec: HeadSpec) -> dict[str, Any]:
+        """Returns new symbolic inputs that the head takes besides those of the backbone, by name.
+
+        Args:
+            spec: Options and sizes.
+
+        Returns:
+            Name to KerasTensor; mostly none.
+        """
+
+    def pool(self, features: Any, inputs: Mapping[str, Any], spec: HeadSpec) -> Any:
         """Reduces token features without any trainable layer.
 
         Args:
             features: KerasTensor, float of shape `(batch, sequence_length, hidden_dim)`.
-            padding_mask: KerasTensor, int32 of shape `(batch, sequence_length)`.
+            inputs: The model's inputs; `padding_mask`, int32 of shape `(batch, sequence_length)`, is among them.
             spec: Options and sizes.
 
         Returns:

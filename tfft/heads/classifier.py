@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -17,9 +18,13 @@ class ClassifierHead:
         """Tells whether the first token is what is pooled."""
         return spec.config.pooling == "first"
 
-    def pool(self, features: Any, padding_mask: Any, spec: HeadSpec) -> Any:
+    def inputs(self, spec: HeadSpec) -> dict[str, Any]:
+        """Returns none."""
+        return {}
+
+    def pool(self, features: Any, inputs: Mapping[str, Any], spec: HeadSpec) -> Any:
         """Pools token features to `(batch, hidden_dim)`."""
-        return POOLING[spec.config.pooling](name="pooling")([features, padding_mask])
+        return POOLING[spec.config.pooling](name="pooling")([features, inputs["padding_mask"]])
 
     def build(self, pooled: Any, spec: HeadSpec) -> Any:
         """Returns float32 logits of shape `(batch, num_outputs)`."""

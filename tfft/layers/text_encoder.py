@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,13 +59,12 @@ class TextEncoder(tf.Module):
         self.end_ids = tuple(end_ids)
         self.pad_id = pad_id
         self.sequence_length = sequence_length
-        self.with_offsets: WithOffsets | None = None
+        self.with_offsets: Any = None  # made by the first call that needs it
         self._faster = faster
         self._offsets = offsets
         self._renew = renew
         self._expected = 0
-        self._graph: Any = None
-        self._graph_with_offsets: Any = None
+        self._graphs: dict[str, Any] = {}
 
     def expect(self, characters: int) -> None:
         """Says how many characters are about to be encoded; once they are many, the faster tokenizer is made."""
@@ -80,7 +78,7 @@ class TextEncoder(tf.Module):
         if faster is not None:
             with tf.init_scope():
                 self.tokenizer, self.reason = faster()
-            self._graph = None
+            self._graphs = {}
 
     def encode(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
         """Encodes texts.
@@ -96,31 +94,50 @@ class TextEncoder(tf.Module):
             self.hurry()
             with tf.init_scope():
                 self.encode(tf.constant(["a"]))  # makes the tables anew if they are gone
-        ids, full_lengths = self._computed(texts)
+        ids, full_lengths = self._computed(self._encode, texts)
         return ids, full_lengths
 
-    def _computed(self, texts: tf.Tensor) -> Any:
+    def pieces(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Tokenizes texts and nothing more: whole, without start and end tokens.
+
+        Args:
+            texts: Strings of shape `(batch,)`.
+
+        Returns:
+            Token ids, a ragged int32 of shape `(batch, None)`.
+        """
+        if not tf.executing_eagerly():
+            self.hurry()
+            with tf.init_scope():
+                self.pieces(tf.constant(["a"]))  # as in `encode`
+        return self._computed(self._pieces, texts)
+
+    def _computed(self, function: Callable[[tf.Tensor], Any], texts: tf.Tensor) -> Any:
         try:
-            return self._traced()(texts)
+            return self._traced(function)(texts)
         except tf.errors.NotFoundError:
             if self._renew is None:
                 raise
             self._renew()
-            self._graph = None
-        return self._traced()(texts)
+            self._graphs = {}
+        return self._traced(function)(texts)
 
-    def _traced(self) -> Any:
-        graph = self._graph
-        if graph is None:
+    def _traced(self, function: Callable[[tf.Tensor], Any]) -> Any:
+        name = function.__name__
+        if name not in self._graphs:
             with tf.init_scope():
+                if function == self._encode_with_offsets:
+                    self._make_offsets()
                 # In a graph: run eagerly, KerasHub tokenizers fall back to pure Python, which is slower by far.
-                graph = self._graph = tf.function(self._encode, autograph=False).get_concrete_function(_TEXTS)
-        return graph
+                self._graphs[name] = tf.function(function, autograph=False).get_concrete_function(_TEXTS)
+        return self._graphs[name]
+
+    def _pieces(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        # TensorFlow Text ends a string at a NUL; BERT's own tokenizer drops the character.
+        return tf.cast(self.tokenizer(tf.strings.regex_replace(texts, r"\x00", "")), tf.int32)
 
     def _encode(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
-        # TensorFlow Text ends a string at a NUL; BERT's own tokenizer drops the character.
-        texts = tf.strings.regex_replace(texts, r"\x00", "")
-        tokens = tf.cast(self.tokenizer(texts), tf.int32)
+        tokens = self._pieces(texts)
         special = len(self.start_ids) + len(self.end_ids)
         full_lengths = tf.cast(tokens.row_lengths(), tf.int32) + special
         return self._framed(tokens, self.start_ids, self.end_ids), full_lengths
@@ -148,32 +165,19 @@ class TextEncoder(tf.Module):
         if not tf.executing_eagerly():
             with tf.init_scope():
                 self.encode_with_offsets(tf.constant(["a"]))  # as in `encode`
-        try:
-            return TokenSpans(*self._traced_with_offsets()(texts))
-        except tf.errors.NotFoundError:
-            if self._renew is None:
-                raise
-            self._renew()
-            self._graph = self._graph_with_offsets = None
-        return TokenSpans(*self._traced_with_offsets()(texts))
+        return TokenSpans(*self._computed(self._encode_with_offsets, texts))
 
-    def _traced_with_offsets(self) -> Any:
-        graph = self._graph_with_offsets
-        if graph is None:
-            with tf.init_scope():
-                found = "it was made without them" if self._offsets is None else self._offsets()
-                if isinstance(found, str):
-                    raise PresetError(
-                        f"The tokenizer of this backbone has no offsets: {found}. Choose a preset with a WordPiece, "
-                        "byte-level BPE or SentencePiece tokenizer of KerasHub, for instance BERT, RoBERTa or DeBERTa."
-                    )
-                self.with_offsets = found  # an exported module has to know its tables
-                traced = tf.function(functools.partial(self._encode_with_offsets, found), autograph=False)
-                graph = self._graph_with_offsets = traced.get_concrete_function(_TEXTS)
-        return graph
+    def _make_offsets(self) -> None:
+        found = "it was made without them" if self._offsets is None else self._offsets()
+        if isinstance(found, str):
+            raise PresetError(
+                f"The tokenizer of this backbone has no offsets: {found}. Choose a preset with a WordPiece, "
+                "byte-level BPE or SentencePiece tokenizer of KerasHub, for instance BERT, RoBERTa or DeBERTa."
+            )
+        self.with_offsets = found  # an exported module has to know its tables
 
-    def _encode_with_offsets(self, with_offsets: WithOffsets, texts: tf.Tensor) -> TokenSpans:
-        tokens = with_offsets(texts)
+    def _encode_with_offsets(self, texts: tf.Tensor) -> TokenSpans:
+        tokens = self.with_offsets(texts)
         nowhere = [0] * len(self.start_ids), [0] * len(self.end_ids)
         ids = self._framed(tokens.ids, self.start_ids, self.end_ids)
         return TokenSpans(ids, self._framed(tokens.starts, *nowhere), self._framed(tokens.ends, *nowhere))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import abc
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from tfft.config import FitConfig
 from tfft.console import Console
+from tfft.core.errors import ConfigError, DataError, name_list, unknown_name
+from tfft.core.learned import Learned
 from tfft.core.registry import Registry
+from tfft.data.origin import Origin
+from tfft.data.ragged_rows import RaggedRows
 from tfft.data.read import Reader
 from tfft.data.schema import HowToRead, TextExamples
 from tfft.metrics.base import Metrics
@@ -19,63 +25,237 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from tfft.backbones.base import TextBackbone
+    from tfft.encoding.base import EncodedRows, RowEncoding
 
-class Task(Protocol):
+#: What outputs are compared with: an array whose first axis are rows, or rows of different length.
+Targets = np.ndarray | RaggedRows
+#: Options that not every task has; a task names those that it uses.
+TASK_OPTIONS = (
+    "label_column", "tokens_column", "tags_column", "spans_column", "tag_scheme", "words", "window_overlap", "head",
+    "pooling", "class_weights", "resample", "label_smoothing", "focal_gamma", "r_drop", "packing", "augment",
+    "streaming", "mask_personal_data",
+)  # fmt: skip
+
+
+class Task(abc.ABC):
     """What a task has to say; one file with one decorator adds one.
 
-    A task has no state: the label vocabulary is passed to it. Its module must not import TensorFlow or Keras at the
-    top: bad data is reported before they are loaded.
+    A task has no state: what it learned of the training data is passed to it. Its module must not import TensorFlow or
+    Keras at the top: bad data is reported before they are loaded.
+
+    What is written here suits tasks whose examples are one text each, and whose model says one thing of each.
+
+    Attributes:
+        uses: Options among `TASK_OPTIONS` that the task uses.
+        figures: Names of figures that `monitor` may name, behind `val_`.
     """
 
-    head: str
-    """Name of the head in the head registry."""
+    uses: ClassVar[frozenset[str]] = frozenset()
+    figures: ClassVar[tuple[str, ...]] = ("loss",)
 
-    def columns(self, config: FitConfig, *, labelled: bool) -> list[str]:
-        """Returns the columns to read."""
+    @abc.abstractmethod
+    def head(self, config: FitConfig) -> str:
+        """Returns the name of the head in the head registry."""
 
+    @abc.abstractmethod
+    def columns(self, config: FitConfig, *, labelled: bool) -> list[str] | None:
+        """Returns the columns to read; None for all there are."""
+
+    @abc.abstractmethod
     def examples(
         self, reader: Reader, config: FitConfig, *, labelled: bool, how: HowToRead, console: Console
     ) -> TextExamples:
         """Reads a source, checks its rows and takes what the task needs."""
 
-    def vocabulary(self, examples: TextExamples) -> list[str]:
-        """Returns the label vocabulary of the training data."""
+    def from_inputs(self, inputs: Any) -> TextExamples:
+        """Takes what a caller wants predictions for: a list of texts.
 
-    def targets(self, examples: TextExamples, labels: Sequence[str]) -> np.ndarray:
-        """Returns what the loss and the metrics compare outputs with; first axis: rows."""
+        Args:
+            inputs: What the caller gave.
 
-    def sample_weights(self, targets: np.ndarray, labels: Sequence[str], config: FitConfig) -> np.ndarray:
-        """Returns the weight of each training row in the loss, float32 of shape `(rows,)`."""
+        Returns:
+            Examples without labels.
 
-    def loss(self, config: FitConfig) -> keras.losses.Loss:
-        """Returns the training loss."""
+        Raises:
+            DataError: When it is something else.
+        """
+        if isinstance(inputs, (str, bytes)):
+            raise DataError(
+                "A list of texts is expected; received one string, which is no file. Write predict([text])."
+            )
+        found = _listed(inputs, "texts")
+        wrong = [place for place, text in enumerate(found) if not isinstance(text, str)]
+        if wrong:
+            kind = type(found[wrong[0]]).__name__
+            raise DataError(f"Texts are strings; the item at position {wrong[0]} is a {kind} ({len(wrong)} in all).")
+        return unlabelled(found)
 
-    def metrics(self, outputs: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Metrics:
-        """Computes the figures over a whole split."""
+    def inputs(self, examples: TextExamples) -> list[Any]:
+        """Returns examples as `from_inputs` takes them, as plain data."""
+        return list(examples.texts)
 
+    def serving_inputs(self, inputs: Sequence[Any]) -> dict[str, list[str]]:
+        """Returns inputs as the serving signature takes them: name to strings."""
+        return {"text": list(inputs)}
+
+    def unpleasant(self, texts: Sequence[str]) -> list[Any]:
+        """Returns inputs made of texts that break tokenizers, to verify an export with."""
+        return list(texts)
+
+    @abc.abstractmethod
+    def learned(self, examples: TextExamples, config: FitConfig, console: Console) -> Learned:
+        """Returns the label vocabulary of the training data, and what else decides how examples are read.
+
+        Args:
+            examples: The training examples.
+            config: The run's options.
+            console: Where decisions are said.
+
+        Returns:
+            What was learned.
+
+        Raises:
+            DataError: When there is nothing to learn.
+        """
+
+    def shaped(self, examples: TextExamples, learned: Learned) -> TextExamples:
+        """Returns labelled examples of any split in the way that was learned."""
+        del learned
+        return examples
+
+    def num_outputs(self, learned: Learned) -> int:
+        """Returns the number of outputs of the head."""
+        return len(learned.labels)
+
+    @abc.abstractmethod
+    def targets(self, examples: TextExamples, learned: Learned) -> Targets:
+        """Returns what the metrics compare outputs with, one for each example."""
+
+    def row_targets(self, targets: Targets, rows: EncodedRows) -> Targets:
+        """Returns what the loss compares outputs with, one for each row of tokens."""
+        del rows
+        return targets
+
+    def row_units(self, rows: EncodedRows) -> np.ndarray | None:
+        """Returns how much each row of tokens counts in the mean loss, float32 of shape `(rows,)`; None for 1 each."""
+        del rows
+        return None
+
+    def sample_weights(self, targets: Targets, learned: Learned, config: FitConfig) -> np.ndarray:
+        """Returns the weight of each training example in the loss, float32 of shape `(examples,)`."""
+        del learned, config
+        return np.ones(len(targets), np.float32)
+
+    def encoding(
+        self, backbone: TextBackbone, config: FitConfig, learned: Learned, sequence_length: int | None
+    ) -> RowEncoding:
+        """Returns the way from examples to rows of tokens.
+
+        Args:
+            backbone: The backbone.
+            config: The run's options.
+            learned: What was learned of the training data.
+            sequence_length: Longest row in tokens; None for what the backbone allows.
+
+        Returns:
+            The encoding.
+        """
+        from tfft.encoding.texts import TextEncoding
+
+        del config, learned
+        return TextEncoding(backbone.encoder(sequence_length))
+
+    @abc.abstractmethod
+    def loss(self, config: FitConfig, learned: Learned) -> keras.losses.Loss:
+        """Returns the training loss; its `call` gives a value for each row of tokens."""
+
+    @abc.abstractmethod
+    def metrics(self, outputs: Any, targets: Targets, learned: Learned) -> Metrics:
+        """Computes the figures over a whole split; outputs and targets are those of examples."""
+
+    @abc.abstractmethod
     def restore_metrics(self, plain: Mapping[str, Any]) -> Metrics:
         """Returns the metrics whose `to_dict` gave this."""
 
+    @abc.abstractmethod
     def baselines(
         self,
-        train: tuple[TextExamples, np.ndarray],
-        test: tuple[TextExamples, np.ndarray],
-        labels: Sequence[str],
+        train: tuple[TextExamples, Targets],
+        test: tuple[TextExamples, Targets],
+        learned: Learned,
+        config: FitConfig,
     ) -> Mapping[str, Metrics]:
         """Trains what the model must beat, and returns their figures on the test split."""
 
-    def decode(self, outputs: np.ndarray, labels: Sequence[str]) -> list[Any]:
-        """Turns outputs into predictions for people."""
+    @abc.abstractmethod
+    def decode(self, outputs: Any, rows: EncodedRows, learned: Learned) -> list[Any]:
+        """Turns outputs of examples into predictions for people."""
 
-    def serve(self, outputs: tf.Tensor, labels: Sequence[str]) -> dict[str, tf.Tensor]:
-        """Turns outputs into the serving signature's tensors, in the graph; first axis: rows."""
+    @abc.abstractmethod
+    def serve(self, outputs: tf.Tensor, context: Any, learned: Learned) -> dict[str, tf.Tensor]:
+        """Turns outputs of rows into the serving signature's tensors, in the graph; first axis: examples."""
 
+    @abc.abstractmethod
     def served_outputs(self, predictions: Sequence[Any]) -> dict[str, np.ndarray]:
-        """Returns what `serve` must give for these predictions, to verify an export."""
+        """Returns what `serve` must give for these predictions, to verify an export.
 
+        Where `serve` gives lists of any length for an example, they are filled up to the longest with "" or 0.
+        """
+
+    @abc.abstractmethod
     def sample_data(self) -> pd.DataFrame:
         """Returns a small table that the task can be trained on, for tests and tutorials."""
 
 
 tasks: Registry[Task] = Registry("task", "tfft.tasks")
 register_task = tasks.register
+
+
+def check_task(config: FitConfig) -> None:
+    """Checks the task of a run, and that no option is set which it has no use for.
+
+    Args:
+        config: The run's options.
+
+    Raises:
+        ConfigError: When the task is unknown, or options have no effect.
+    """
+    task = tasks.get(str(config.task))
+    defaults = {field.name: field.default for field in dataclasses.fields(FitConfig)}
+    problems = []
+    for name in TASK_OPTIONS:
+        value = getattr(config, name)
+        if value != defaults[name] and not (name == "streaming" and value is False) and name not in task.uses:
+            others = [other for other in tasks if name in tasks.get(other).uses]
+            problems.append(
+                f"The option {name} has no effect with task={config.task!r}; it is for {name_list(others)}. "
+                f"Leave {name}={value!r} out."
+            )
+    if config.monitor.removeprefix("val_") not in task.figures:
+        known = [f"val_{name}" for name in task.figures]
+        problems.append(f"monitor: {unknown_name('figure', config.monitor, known)}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def unlabelled(texts: Sequence[str], columns: Mapping[str, Sequence[Any]] | None = None) -> TextExamples:
+    """Returns texts of a caller as examples.
+
+    Args:
+        texts: One text an example.
+        columns: What else the task needs.
+
+    Returns:
+        Examples without labels.
+    """
+    where = Origin("the texts", (("the texts", len(texts)),))
+    rows = np.arange(1, len(texts) + 1)
+    return TextExamples(texts=texts, labels=(), rows=rows, where=where, dropped={}, columns=columns or {})
+
+
+def _listed(inputs: Any, what: str) -> list[Any]:
+    try:
+        return list(inputs)
+    except TypeError:
+        raise DataError(f"A list of {what} is expected; received a {type(inputs).__name__}.") from None

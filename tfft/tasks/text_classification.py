@@ -13,15 +13,18 @@ from scipy.special import softmax
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError, unknown_name
+from tfft.core.learned import Learned
 from tfft.data.read import Reader
 from tfft.data.schema import HowToRead, TextExamples, label_numbers, label_vocabulary, text_examples
 from tfft.metrics.classification import ClassificationMetrics, classification_metrics
 from tfft.metrics.text_baselines import text_classification_baselines
-from tfft.tasks.base import register_task
+from tfft.tasks.base import Task, register_task
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+
+    from tfft.encoding.base import EncodedRows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +42,20 @@ class Prediction:
     probabilities: dict[str, float]
 
 
-class TextClassification:
+class TextClassification(Task):
     """One label for each text, from columns of texts and labels."""
 
-    head = "classifier"
+    uses = frozenset(
+        {
+            "label_column", "pooling", "class_weights", "resample", "label_smoothing", "focal_gamma", "r_drop",
+            "packing", "augment", "streaming", "mask_personal_data",
+        }
+    )  # fmt: skip
+    figures = ("loss", "accuracy", "macro_f1")
+
+    def head(self, config: FitConfig) -> str:
+        """Returns the classifier's name."""
+        return "classifier"
 
     def columns(self, config: FitConfig, *, labelled: bool) -> list[str]:
         """Returns the text column and, when labelled, the label column."""
@@ -57,22 +70,22 @@ class TextClassification:
             reader, text_column=config.text_column, label_column=label_column, how=how, console=console
         )
 
-    def vocabulary(self, examples: TextExamples) -> list[str]:
+    def learned(self, examples: TextExamples, config: FitConfig, console: Console) -> Learned:
         """Returns the distinct labels in order."""
-        return label_vocabulary(examples)
+        return Learned(label_vocabulary(examples))
 
-    def targets(self, examples: TextExamples, labels: Sequence[str]) -> np.ndarray:
+    def targets(self, examples: TextExamples, learned: Learned) -> np.ndarray:
         """Returns class numbers, int64 of shape `(rows,)`."""
-        return label_numbers(examples, labels)
+        return label_numbers(examples, learned.labels)
 
-    def sample_weights(self, targets: np.ndarray, labels: Sequence[str], config: FitConfig) -> np.ndarray:
+    def sample_weights(self, targets: Any, learned: Learned, config: FitConfig) -> np.ndarray:
         """Returns the class weight of each row.
 
         "balanced" is scikit-learn's `rows / (num_classes * rows_of_class)`, whose mean over the rows is 1.
 
         Args:
             targets: Class numbers, int64 of shape `(rows,)`.
-            labels: The label vocabulary.
+            learned: The label vocabulary.
             config: The run's options.
 
         Returns:
@@ -81,6 +94,7 @@ class TextClassification:
         Raises:
             ConfigError: When class_weights names a label that does not exist.
         """
+        labels = learned.labels
         by_class = np.ones(len(labels))
         if config.class_weights == "balanced":
             by_class = len(targets) / (len(labels) * np.maximum(np.bincount(targets, minlength=len(labels)), 1))
@@ -88,11 +102,11 @@ class TextClassification:
             for label, weight in config.class_weights.items():
                 if label not in labels:
                     raise ConfigError(f"class_weights: {unknown_name('label', label, labels)}")
-                by_class[list(labels).index(label)] = weight
+                by_class[labels.index(label)] = weight
         weights: np.ndarray = by_class[targets].astype(np.float32)
         return weights
 
-    def loss(self, config: FitConfig) -> keras.losses.Loss:
+    def loss(self, config: FitConfig, learned: Learned) -> keras.losses.Loss:
         """Returns cross-entropy on logits, or the focal loss, smoothed as configured."""
         from tfft.losses.crossentropy import SmoothedCrossentropy
         from tfft.losses.focal import FocalCrossentropy
@@ -101,9 +115,9 @@ class TextClassification:
             return FocalCrossentropy(config.focal_gamma, config.label_smoothing)
         return SmoothedCrossentropy(config.label_smoothing)
 
-    def metrics(self, outputs: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> ClassificationMetrics:
+    def metrics(self, outputs: Any, targets: Any, learned: Learned) -> ClassificationMetrics:
         """Computes the figures over a whole split from logits of shape `(rows, num_classes)`."""
-        return classification_metrics(targets, outputs.argmax(axis=1), labels, logits=outputs)
+        return classification_metrics(targets, outputs.argmax(axis=1), learned.labels, logits=outputs)
 
     def restore_metrics(self, plain: Mapping[str, Any]) -> ClassificationMetrics:
         """Returns the figures kept in a run directory."""
@@ -111,23 +125,24 @@ class TextClassification:
 
     def baselines(
         self,
-        train: tuple[TextExamples, np.ndarray],
-        test: tuple[TextExamples, np.ndarray],
-        labels: Sequence[str],
+        train: tuple[TextExamples, Any],
+        test: tuple[TextExamples, Any],
+        learned: Learned,
+        config: FitConfig,
     ) -> Mapping[str, ClassificationMetrics]:
         """Returns the figures of the majority class and of TF-IDF + logistic regression."""
-        return text_classification_baselines(train[0].texts, train[1], test[0].texts, test[1], labels)
+        return text_classification_baselines(train[0].texts, train[1], test[0].texts, test[1], learned.labels)
 
-    def decode(self, outputs: np.ndarray, labels: Sequence[str]) -> list[Prediction]:
+    def decode(self, outputs: Any, rows: EncodedRows, learned: Learned) -> list[Prediction]:
         """Turns logits of shape `(rows, num_classes)` into predictions."""
         predictions = []
         for row in softmax(np.asarray(outputs, dtype=np.float64), axis=1):
             best = int(row.argmax())
-            probabilities = {label: float(value) for label, value in zip(labels, row, strict=True)}
-            predictions.append(Prediction(labels[best], float(row[best]), probabilities))
+            probabilities = {label: float(value) for label, value in zip(learned.labels, row, strict=True)}
+            predictions.append(Prediction(learned.labels[best], float(row[best]), probabilities))
         return predictions
 
-    def serve(self, outputs: tf.Tensor, labels: Sequence[str]) -> dict[str, tf.Tensor]:
+    def serve(self, outputs: tf.Tensor, context: Any, learned: Learned) -> dict[str, tf.Tensor]:
         """Returns `label`, string of shape `(batch,)`, and for every class `probabilities`, float32, and `classes`.
 
         The latter two have the shape `(batch, num_classes)`. The classes are repeated for each row because TF Serving's
@@ -135,7 +150,7 @@ class TextClassification:
         """
         import tensorflow as tf
 
-        names = tf.constant(list(labels))
+        names = tf.constant(learned.labels)
         probabilities = tf.nn.softmax(tf.cast(outputs, tf.float32), axis=-1)
         return {
             "label": tf.gather(names, tf.argmax(outputs, axis=-1)),

@@ -68,13 +68,13 @@ def assemble(
     """
     spec = HeadSpec(config, num_outputs)
     head = heads.get(head_name)
-    inputs = backbone.inputs()
+    inputs = {**backbone.inputs(), **head.inputs(spec)}
     # A frozen backbone has no dropout, so that training on features computed once is training on it.
     whole = adapter is not None and adapter.whole_model
     short = head.first_token_only(spec) and not whole
     features_of = first_token_features if short else TextBackbone.features
     token_features = features_of(backbone, inputs, frozen=config.head_only)
-    pooled = head.pool(token_features, inputs["padding_mask"], spec)
+    pooled = head.pool(token_features, inputs, spec)
     features = keras.Model(inputs, pooled, name="features")
     head_input = keras.Input(shape=pooled.shape[1:], dtype=pooled.dtype, name="pooled_features")
     head_model = keras.Model(head_input, head.build(head_input, spec), name="head")

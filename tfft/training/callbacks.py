@@ -11,6 +11,8 @@ from tfft.console import Console
 
 #: Figures in the line after an epoch.
 MOST_FIGURES = 4
+#: How names of figures end that are best when low.
+LOWER_IS_BETTER = ("loss", "mse", "mae", "rmse", "perplexity")
 
 
 class ShowProgress(keras.callbacks.Callback):
@@ -73,13 +75,13 @@ class KeepBest(keras.callbacks.Callback):
         """Creates the callback.
 
         Args:
-            monitor: Figure to watch; a loss is best when low, anything else when high.
+            monitor: Figure to watch; losses and errors are best when low, anything else when high.
             patience: Epochs without a better figure after which training stops; None for never.
         """
         super().__init__()
         self.monitor = monitor
         self._patience = patience
-        self._sign = -1.0 if monitor.endswith("loss") else 1.0
+        self._sign = -1.0 if monitor.endswith(LOWER_IS_BETTER) else 1.0
         self._best: float | None = None
         self._best_epoch = 0
         self._waited = 0

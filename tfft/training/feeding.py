@@ -16,6 +16,7 @@ from tfft.data.bucketing import choose_widths
 from tfft.data.order import Batching, EpochOrder
 from tfft.data.packing import PackedGather
 from tfft.data.pipeline import TrainingGather, packed_dataset, training_dataset
+from tfft.data.ragged_rows import RaggedRows
 from tfft.data.sharing import Sharing
 from tfft.distribute.plan import ExecutionPlan
 
@@ -33,15 +34,17 @@ class TrainingData:
         weights: Weight of each row in the loss, float32 of shape `(rows,)`.
         order: Decides the batches of each epoch.
         sharing: How batches are dealt to replicas and micro-batches.
+        row_units: What the loss of each row is a sum over, float32 of shape `(rows,)`; None for 1.
         packed: Makes packed batches instead, targets and weights included.
         augmenter: The augmentations that `gather` applies, if any.
     """
 
     gather: TrainingGather
-    targets: np.ndarray
+    targets: np.ndarray | RaggedRows
     weights: np.ndarray
     order: EpochOrder
     sharing: Sharing
+    row_units: np.ndarray | None = None
     packed: PackedGather | None = None
     augmenter: Augmenter | None = None
 
@@ -67,6 +70,7 @@ class TrainingData:
             start=(epoch, batch),
             sharing=self.sharing,
             tally=None if self.augmenter is None else self.augmenter.changed_rows,
+            row_units=self.row_units,
         )
 
     def count_fired(self, before: list[list[int]], batch: tuple[Any, ...]) -> list[list[int]]:
@@ -94,13 +98,19 @@ class TrainingData:
 
 
 def epoch_order(
-    lengths: np.ndarray, classes: np.ndarray, config: FitConfig, plan: ExecutionPlan, console: Console, *, cached: bool
+    lengths: np.ndarray,
+    classes: np.ndarray | RaggedRows,
+    config: FitConfig,
+    plan: ExecutionPlan,
+    console: Console,
+    *,
+    cached: bool,
 ) -> EpochOrder:
     """Decides how rows become batches, and says what padding costs.
 
     Args:
         lengths: Length of each row in tokens.
-        classes: Class number of each row.
+        classes: Class number of each row, where rows are resampled by class.
         config: The run's options.
         plan: XLA compiles each shape anew, so it gets few.
         console: Where it is said.
@@ -113,7 +123,7 @@ def epoch_order(
     if batching == "auto":
         batching = "shuffled" if cached or config.packing else "bucketed" if plan.jit_compile else "sorted"
     widths = choose_widths(lengths, config.num_buckets)
-    resampled = classes if config.resample != "none" else None
+    resampled = classes if config.resample != "none" and isinstance(classes, np.ndarray) else None
     order = EpochOrder(lengths, widths, config.batch_size, config.seed, resampled, config.resample, batching)
     if resampled is not None:
         console.say(f"resample={config.resample}: {order.rows_per_epoch:,} rows an epoch instead of {len(lengths):,}")
