@@ -32,10 +32,11 @@ class CrossValidation:
             contestant: Whose figures: "after fine-tuning", "before fine-tuning" or the name of a baseline.
 
         Returns:
-            Figure to its values, fold by fold.
+            Figure to its values, fold by fold, without folds in which it is not defined.
         """
         figures = [report.compared()[contestant].scalars() for report in self.reports]
-        return {name: [fold[name] for fold in figures] for name in figures[0]}
+        names = dict.fromkeys(name for fold in figures for name in fold)
+        return {name: [fold[name] for fold in figures if name in fold] for name in names}
 
     def __getitem__(self, name: str) -> float:
         """Returns the mean of a figure after fine-tuning, for instance `result["accuracy"]`."""
@@ -49,7 +50,8 @@ class CrossValidation:
         for name in figures:
             values = [self.scalars(contestant).get(name) for contestant in contestants]
             rows.append([name, *("-" if fold is None else _mean(fold) for fold in values)])
-        folds = [[name, *(f"{report.after.scalars()[name]:.3f}" for report in self.reports)] for name in figures]
+        each = [report.after.scalars() for report in self.reports]
+        folds = [[name, *(f"{fold[name]:.3f}" if name in fold else "-" for fold in each)] for name in figures]
         heads = ["", *(f"fold {number} ({report.rows:,} rows)" for number, report in enumerate(self.reports, 1))]
         title = f"{len(self.reports)} folds: mean ± standard deviation"
         return [render(Table(title, ["", *contestants], rows)), render(Table(f"each fold, {AFTER}", heads, folds))]

@@ -39,7 +39,9 @@ class Report:
 
     def renderables(self) -> list[RenderableType]:
         """Returns the report as rich tables."""
-        names = list(self.after.scalars())
+        # A figure may be undefined for some, such as the correlation of a constant.
+        each = [self.after, *self.compared().values()]
+        names = list(dict.fromkeys(name for metrics in each for name in metrics.scalars()))
         rows = []
         for name, metrics in self.compared().items():
             scalars = metrics.scalars()

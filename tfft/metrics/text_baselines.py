@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from tfft.metrics.classification import ClassificationMetrics, classification_metrics
+from tfft.metrics.tfidf import tfidf_vectorizer
 
 MAJORITY = "majority class"
 TFIDF = "TF-IDF + logistic regression"
@@ -40,8 +40,8 @@ def text_classification_baselines(
     logits = np.tile(np.log(np.maximum(shares, 1e-12)), (len(test_labels), 1))
     predicted = np.full(len(test_labels), shares.argmax())
     found = {MAJORITY: classification_metrics(test_labels, predicted, classes, logits=logits)}
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")  # noqa: S106
-    if not any(vectorizer.build_analyzer()(text) for text in train_texts):
+    vectorizer = tfidf_vectorizer(train_texts)
+    if vectorizer is None:
         return found
     model = make_pipeline(vectorizer, LogisticRegression(max_iter=1000)).fit(list(train_texts), train_labels)
     logits = np.full((len(test_labels), len(classes)), np.log(1e-12))

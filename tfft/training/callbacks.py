@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfft.console import Console
 
@@ -89,7 +90,8 @@ class KeepBest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Compares the epoch with the best so far."""
-        value = float(logs[self.monitor])
+        # A figure that is not defined, such as the correlation of a constant, is worse than any other.
+        value = float(logs.get(self.monitor, -self._sign * np.inf))
         self._waited += 1
         if self._best is None or self._sign * value > self._sign * self._best:
             self._best, self._best_epoch, self._waited = value, epoch, 0
