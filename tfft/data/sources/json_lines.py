@@ -1,4 +1,4 @@
-"""JSON Lines files, one object a line, and JSON files that hold an array of objects."""
+"""JSON Lines files, one object a line, and JSON files that hold an array of objects or a SQuAD document."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tfft.data.sources._json_values import (
     parse_lines,
     why_not_json,
 )
+from tfft.data.sources._squad_file import squad_chunks, squad_document
 from tfft.data.sources.base import CHUNK_ROWS, Columns, ReadRequest, file_ending, is_file_like, select_columns, sources
 from tfft.data.text_file import (
     CHUNK_CHARACTERS,
@@ -55,8 +56,8 @@ class _Group(NamedTuple):
 class JsonLinesFile:
     """Reads a file in which each line is a JSON object.
 
-    A .json file may hold an array of objects instead. Of a key that stands twice in an object the last one counts, as
-    usual in JSON.
+    A .json file may hold an array of objects instead, or one SQuAD document, whose questions are the rows. Of a key
+    that stands twice in an object the last one counts, as usual in JSON.
     """
 
     endings: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson", ".json")
@@ -80,6 +81,9 @@ class JsonLinesFile:
             DataError: When the file is missing, empty, a row is not a JSON object, or no row has a requested key.
         """
         path = Path(request.source)
+        if (document := squad_document(path, request)) is not None:
+            yield from squad_chunks(document, path, request)
+            return
         keys = _Keys(request, path)
         count = 0
         chunk: Columns = {}
