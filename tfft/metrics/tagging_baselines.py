@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -21,7 +20,6 @@ MOST_TOKENS = 250_000
 _CHARACTERS = 0.9
 #: Words to each side that a word's features tell of.
 _REACH = 2
-_SHAPES = ((re.compile(r"[^\W\d_]+"), "x"), (re.compile(r"\d+"), "0"))
 _BEFORE, _AFTER = "<", ">"
 
 
@@ -127,11 +125,14 @@ def _own_features(word: str) -> Iterator[str]:
 
 
 def _shape(word: str) -> str:
-    """Returns "Xx" for "Main", "0-x" for "12-b": runs of letters, with the case they begin with, and of digits."""
-    shape = "".join("X" if letter.isupper() else letter for letter in word)
-    for pattern, sign in _SHAPES:
-        shape = pattern.sub(lambda run, sign=sign: ("X" if run[0][0] == "X" else "") + sign, shape)
-    return shape
+    """Returns "Xx" for "Main", "0-x" for "12-b": letters by case, digits and all else, runs as one sign."""
+    return "".join(sign for sign, _ in itertools.groupby(word, _sign))
+
+
+def _sign(character: str) -> str:
+    if character.isalpha():
+        return "X" if character.isupper() else "x"
+    return "0" if character.isdigit() else character
 
 
 def _character_features(characters: Sequence[str]) -> list[list[str]]:

@@ -1,0 +1,75 @@
+"""The loss of hidden tokens against formulas in NumPy and SciPy, and its cuts against the whole."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import log_softmax
+
+from tfft.losses.masked_crossentropy import MaskedCrossentropy, masked_token_sums
+
+RANDOM = np.random.default_rng(2)
+LOGITS = RANDOM.normal(scale=4, size=(5, 3, 11)).astype(np.float32)
+LABELS = np.array([[1, 10, 4], [0, -1, -1], [-1, -1, -1], [7, 7, -1], [-1, 2, -1]], np.int32)
+
+
+def expected(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Row sums, place by place, in float64."""
+    log_p = log_softmax(logits.astype(np.float64), axis=-1)
+    sums = [
+        sum((-log_p[row, place, label] for place, label in enumerate(labels[row]) if label >= 0), 0.0)
+        for row in range(len(labels))
+    ]
+    return np.array(sums)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_row_has_the_sum_over_its_hidden_tokens(jit: bool) -> None:
+    loss = tf.function(MaskedCrossentropy().call, jit_compile=jit)
+    found = loss(LABELS, LOGITS).numpy()
+    assert found.dtype == np.float32
+    assert found[2] == 0
+    np.testing.assert_allclose(found, expected(LABELS, LOGITS), rtol=1e-6)
+
+
+def test_it_is_computed_in_float32_whatever_the_logits() -> None:
+    low = tf.cast(LOGITS, tf.bfloat16)
+    found = MaskedCrossentropy().call(LABELS, low)
+    assert found.dtype == tf.float32
+    np.testing.assert_allclose(found, expected(LABELS, tf.cast(low, tf.float32).numpy()), rtol=1e-6)
+
+
+def test_the_gradient_is_softmax_minus_onehot_and_none_where_there_is_no_token() -> None:
+    logits = tf.constant(LOGITS)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = tf.reduce_sum(MaskedCrossentropy().call(LABELS, logits))
+    found = tf.convert_to_tensor(tape.gradient(loss, logits)).numpy()
+    wanted = np.exp(log_softmax(LOGITS.astype(np.float64), axis=-1)) - np.eye(11)[np.maximum(LABELS, 0)]
+    np.testing.assert_allclose(found, np.where(LABELS[..., None] >= 0, wanted, 0), atol=1e-6)
+
+
+def test_what_stands_where_there_is_no_token_does_not_matter() -> None:
+    soiled = np.where(LABELS[..., None] >= 0, LOGITS, np.float32(np.nan))
+    np.testing.assert_array_equal(MaskedCrossentropy().call(LABELS, soiled), MaskedCrossentropy().call(LABELS, LOGITS))
+    for part, wanted in zip(masked_token_sums(LABELS, soiled), masked_token_sums(LABELS, LOGITS), strict=True):
+        np.testing.assert_array_equal(part, wanted)
+
+
+def test_sums_for_figures() -> None:
+    logits = LOGITS.copy()
+    logits[0, 0, 1] = logits[3, 1, 7] = 50  # two right ones
+    logits[0, 1, 3] = logits[0, 2, 3] = logits[1, 0, 3] = logits[3, 0, 3] = logits[4, 1, 3] = 50
+    found = masked_token_sums(LABELS, logits)
+    np.testing.assert_allclose(found.negative_log_likelihood, expected(LABELS, logits), rtol=1e-6)
+    assert np.asarray(found.correct).tolist() == [1, 0, 0, 1, 0]
+    assert np.asarray(found.tokens).tolist() == [3, 1, 0, 2, 1]
+
+
+def test_it_is_saved_with_its_options() -> None:
+    loss = MaskedCrossentropy(reduction="sum")
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert isinstance(again, MaskedCrossentropy)
+    assert float(again(LABELS, LOGITS)) == pytest.approx(expected(LABELS, LOGITS).sum(), rel=1e-6)

@@ -1,0 +1,76 @@
+"""Cross-entropy of hidden tokens, a sum for each row."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+
+class MaskedTokenSums(NamedTuple):
+    """What the tokens to be predicted of each row add up to, float32 of shape `(batch,)` each.
+
+    Attributes:
+        negative_log_likelihood: In nats.
+        correct: Tokens whose most likely prediction is right.
+        tokens: Tokens that were to be predicted.
+    """
+
+    negative_log_likelihood: Any
+    correct: Any
+    tokens: Any
+
+
+@keras.saving.register_keras_serializable(package="tfft")
+class MaskedCrossentropy(keras.losses.Loss):
+    """Sum of the cross-entropies of a row's hidden tokens, computed in float32.
+
+    It is a sum, not a mean: divided by the number of hidden tokens of the global batch, each token counts the same
+    however a batch is cut.
+    """
+
+    def __init__(self, name: str = "masked_crossentropy", **kwargs: Any) -> None:
+        """Creates the loss.
+
+        Args:
+            name: Name of the loss.
+            **kwargs: `reduction` and `dtype` of `keras.losses.Loss`.
+        """
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Computes the loss of each row.
+
+        Args:
+            y_true: Original ids, int of shape `(batch, max_masked)`; -1 for none.
+            y_pred: Logits, float of shape `(batch, max_masked, vocabulary_size)`.
+
+        Returns:
+            Float32 of shape `(batch,)`; 0 for a row with no hidden token.
+        """
+        return ops.sum(_crossentropies(ops.cast(y_true, "int32"), y_pred), axis=-1)
+
+
+def masked_token_sums(labels: Any, logits: Any) -> MaskedTokenSums:
+    """Adds up what figures over a whole split need, so that no logits have to be kept.
+
+    Args:
+        labels: Original ids, int of shape `(batch, max_masked)`; -1 for none.
+        logits: Float of shape `(batch, max_masked, vocabulary_size)`.
+
+    Returns:
+        Sums over the tokens of each row.
+    """
+    labels = ops.cast(labels, "int32")
+    right = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels)
+    columns = (_crossentropies(labels, logits), ops.cast(right, "float32"), ops.cast(labels >= 0, "float32"))
+    return MaskedTokenSums(*(ops.sum(column, axis=-1) for column in columns))
+
+
+def _crossentropies(labels: Any, logits: Any) -> Any:
+    """Returns the loss of each place, 0 where there is no label."""
+    losses = keras.losses.sparse_categorical_crossentropy(
+        ops.maximum(labels, 0), ops.cast(logits, "float32"), from_logits=True
+    )
+    return ops.where(labels >= 0, losses, 0.0)
