@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,6 +116,37 @@ def test_the_export_answers_as_predict_does(trained: Any, tmp_path: Path) -> Non
             assert answers[name] == values.ravel().tolist()
         else:
             np.testing.assert_allclose(answers[name], values, atol=1e-5)
+
+
+class BreakOff(keras.callbacks.Callback):
+    """Ends a run after a number of steps, as a crash would."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self._is_last = lambda step: step == last  # a function: no checkpoint brings it back
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._is_last(int(self.model.optimizer.iterations)):
+            raise InterruptedError
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_broken_off_run_with_lora_micro_batches_and_buckets_resumes_to_the_same_bits(
+    task: str, tiny_preset: str, tmp_path: Path
+) -> None:
+    sample = tasks.get(task).sample_data()
+    options: dict[str, Any] = {
+        "task": task, "preset": tiny_preset, "peft": "lora", "micro_batch_size": 4, "batch_size": 10, "epochs": 2,
+        "batching": "bucketed", "checkpoint_steps": 3, "baselines": False, "quiet": True,
+    }  # fmt: skip
+    whole = tfft.fit(sample, output_dir=str(tmp_path / "whole"), **options)
+    options["output_dir"] = str(tmp_path / "run")
+    with pytest.raises(InterruptedError):
+        tfft.fit(sample, callbacks=[BreakOff(7)], **options)
+    resumed = tfft.fit(sample, resume=True, callbacks=[BreakOff(-1)], **options)
+    for one, other in zip(whole.keras_model.get_weights(), resumed.keras_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert resumed.history == whole.history
 
 
 @pytest.mark.parametrize("task", TASKS)

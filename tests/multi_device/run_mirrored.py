@@ -17,6 +17,7 @@ import tensorflow as tf
 import token_steps
 
 import tfft
+from tfft.tasks.base import tasks
 
 BATCH = 10
 #: Everything of the loop that could tell replicas from micro-batches. 48 rows in batches of 10: 5 steps an epoch.
@@ -66,13 +67,13 @@ class Findings:
         self.arrays: dict[str, Any] = {}
         self._folder = folder
 
-    def fit(self, name: str, data: str, *, last: int | None = None, **options: Any) -> tfft.FineTunedModel:
+    def fit(self, name: str, data: Any, *, last: int | None = None, **options: Any) -> tfft.FineTunedModel:
         """Runs `tfft.fit` and keeps losses, history and final weights."""
         started = time.process_time()
         seen = StepLosses(last)
-        metric = keras.metrics.SparseCategoricalAccuracy(name="hits")
         given = {"task": "text_classification", "baselines": False, "quiet": True, **options}
-        model = tfft.fit(data, callbacks=[seen], metrics=[metric], **given)
+        metrics = [keras.metrics.SparseCategoricalAccuracy(name="hits")] if "task" not in options else []
+        model = tfft.fit(data, callbacks=[seen], metrics=metrics, **given)
         self.arrays[f"{name}/losses"] = np.array(seen.losses)
         self.arrays[f"{name}/weights"] = flat_weights(model.keras_model)
         self.arrays[f"{name}/drifted"] = np.array(seen.drifted, dtype=str)
@@ -109,6 +110,11 @@ def main() -> None:
         packed = {"preset": still, "dropout": 0.0, "packing": True, "batch_size": BATCH, "epochs": 2}
         findings.fit("packed, one", data, strategy="one_device", learning_rate=5e-3, **packed)
         findings.fit("packed, two", data, strategy=two, learning_rate=5e-3, **packed)
+        for name in tasks.names():
+            alike = {"task": name, "preset": still, "dropout": 0.0, "batch_size": BATCH, "learning_rate": 5e-3}
+            sample = tasks.get(name).sample_data()
+            findings.fit(f"{name}, one", sample, strategy="one_device", epochs=1, **alike)
+            findings.fit(f"{name}, two", sample, strategy=two, micro_batch_size=3, epochs=1, **alike)
         for micro in (1, 2, 3, None):
             losses, table = token_steps.in_steps(token_steps.initial_table(), micro, two)
             findings.arrays.update({f"tokens/{micro}/losses": np.array(losses), f"tokens/{micro}/table": table})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tfft.tasks.base import tasks
 from tfft.tasks.text_classification import TextClassification
 
 #: Sums over replicas are added up in another order; that is all.
@@ -62,6 +63,13 @@ def test_replicas_have_the_dropout_masks_of_micro_batches(found: dict[str, Any])
 def test_packed_batches_on_two_replicas_are_those_of_one(found: dict[str, Any]) -> None:
     assert largest_difference(found, "packed, one", "packed, two", "losses") < ROUNDING
     assert largest_difference(found, "packed, one", "packed, two", "weights") < ROUNDING
+
+
+@pytest.mark.parametrize("task", tasks.names())
+def test_every_task_trains_on_two_replicas_in_micro_batches_as_on_one_device(found: dict[str, Any], task: str) -> None:
+    assert largest_difference(found, f"{task}, one", f"{task}, two", "losses") < ROUNDING
+    assert largest_difference(found, f"{task}, one", f"{task}, two", "weights") < ROUNDING
+    assert found[f"{task}, two/drifted"].size == 0
 
 
 @pytest.mark.slow

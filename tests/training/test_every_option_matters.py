@@ -196,6 +196,73 @@ def _texts_come_from_the_column(bench: Bench) -> None:
     assert set(bench.split(other).examples["train"].texts) <= set(bench.table["text"])
 
 
+def _tagged(bench: Bench, table: dict[str, Any], **changed: Any) -> SplitData:
+    parts = ["train", "train", "validation", "validation", "test", "test"]
+    rows = pd.DataFrame({**{name: values * 3 for name, values in table.items()}, "part": parts})
+    options = {"task": "token_classification", "split_column": "part", "quality": {"leakage": "off"}, **changed}
+    return split_data(FitConfig(**options), Sources(rows), Console(quiet=True))
+
+
+_TAGGED = {"tokens": [["St", "John"], ["I", "am"]], "tags": [["I-P", "I-P"], ["O", "O"]], "ner": [["O", "B-L"]] * 2}
+
+
+@shows_in("tokens_column")
+def _words_come_from_the_column(bench: Bench) -> None:
+    other = {**_TAGGED, "words": [["a", "b"], ["c", "d"]]}
+    assert set(_tagged(bench, other, tokens_column="words").examples["train"].texts) == {"a b", "c d"}
+
+
+@shows_in("tags_column")
+def _tags_come_from_the_column(bench: Bench) -> None:
+    assert _tagged(bench, _TAGGED).labels == ["O", "B-P", "I-P"]
+    assert _tagged(bench, _TAGGED, tags_column="ner").labels == ["O", "B-L", "I-L"]
+
+
+@shows_in("spans_column")
+def _spans_come_from_the_column(bench: Bench) -> None:
+    table = {"text": ["St John", "I am"], "where": [[[3, 7, "X"]], []]}
+    assert _tagged(bench, table, spans_column="where").labels == ["O", "B-X", "I-X"]
+
+
+@shows_in("tag_scheme")
+def _the_scheme_is_the_one_that_is_named(bench: Bench) -> None:
+    assert _tagged(bench, _TAGGED, tag_scheme="plain").labels == ["O", "I-P"]
+
+
+@shows_in("words")
+def _texts_are_cut_as_is_said(bench: Bench) -> None:
+    data = _tagged(bench, {"text": ["Rome."] * 2, "at": [[[0, 5, "X"]]] * 2}, spans_column="at", words="whitespace")
+    assert data.examples["train"].columns["words"][0] == ["Rome."]
+    with pytest.raises(DataError, match=r"cuts 'Rome\.b'"):
+        _tagged(bench, {"text": ["a Rome.b"] * 2, "at": [[[2, 7, "X"]]] * 2}, spans_column="at", words="punctuation")
+
+
+@shows_in("window_overlap")
+def _windows_share_what_is_said(bench: Bench) -> None:
+    from tfft.backbones.keras_hub import load_text_backbone
+    from tfft.tasks.base import tasks
+
+    backbone, task = load_text_backbone(bench.options["preset"]), tasks.get("token_classification")
+    rows = {}
+    for overlap in (0.0, 0.5):
+        config = FitConfig(task="token_classification", window_overlap=overlap)
+        data = _tagged(bench, {"tokens": [["film"] * 30] * 2, "tags": [["B-X"] * 30] * 2})
+        encoding = task.encoding(backbone, config, data.learned, 12)
+        rows[overlap] = encoding.encode(data.examples["test"], Console(quiet=True), what="test").windows[0]
+    assert rows == {0.0: 3, 0.5: 5}
+
+
+@shows_in("head")
+def _the_head_is_the_one_that_is_named(bench: Bench) -> None:
+    from tfft.tasks.base import tasks
+
+    task = tasks.get("token_classification")
+    assert [task.head(FitConfig(task="token_classification", head=name)) for name in (None, "softmax")] == [
+        "crf",
+        "softmax",
+    ]
+
+
 @shows_in("label_column")
 def _labels_come_from_the_column(bench: Bench) -> None:
     other = bench.table.assign(stars=np.arange(50) % 2)

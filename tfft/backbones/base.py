@@ -75,6 +75,9 @@ class TextBackbone:
 
             number = sentencepiece.SentencePieceProcessor(model_proto=self.segmentation.proto).unk_id()
             return int(self.segmentation.ids[number])
+        own = getattr(self.tokenizer, "unk_token_id", None)
+        if own is not None:
+            return int(own)
         unknown = getattr(self.tokenizer, "oov_token", None)
         return self.pad_id if unknown is None else int(self.tokenizer.token_to_id(unknown))
 

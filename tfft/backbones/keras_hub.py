@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import numpy as np
 from tfft.backbones.base import TextBackbone
 from tfft.backbones.blank_weights import loaded_without_drawing
 from tfft.backbones.packaged import DEFAULT_TEXT_PRESET, PACKAGED_PRESETS
+from tfft.backbones.recurrent import BILSTM, RecurrentBackbone, is_recurrent, load_recurrent, save_recurrent
 from tfft.core.errors import ArtifactError, PresetError, nearest
 from tfft.layers.byte_pair_offsets import BytePair
 from tfft.layers.fast_wordpiece import WordPiece
@@ -47,6 +49,8 @@ def load_text_backbone(preset: str | None, precision: str = "float32") -> TextBa
     """
     preset = preset or DEFAULT_TEXT_PRESET
     location = _resolve(preset)
+    if is_recurrent(Path(location)):
+        return dataclasses.replace(load_recurrent(Path(location), precision=precision), preset=preset)
     try:
         model = loaded_without_drawing(lambda: keras_hub.models.Backbone.from_preset(location, dtype=precision), preset)
     except Exception as error:  # hubs, converters and file formats each raise errors of their own
@@ -65,12 +69,15 @@ def load_text_backbone(preset: str | None, precision: str = "float32") -> TextBa
 
 
 def save_text_backbone(backbone: TextBackbone, directory: Path) -> None:
-    """Writes a KerasHub preset directory: config, weights, tokenizer and its assets.
+    """Writes a KerasHub preset directory: config, weights, tokenizer and its assets; or what `save_recurrent` writes.
 
     Args:
         backbone: The backbone.
         directory: Where to write; created.
     """
+    if isinstance(backbone, RecurrentBackbone):
+        save_recurrent(backbone, directory)
+        return
     directory.mkdir(parents=True, exist_ok=True)
     backbone.model.save_to_preset(str(directory))
     backbone.tokenizer.save_to_preset(str(directory))
@@ -89,6 +96,8 @@ def load_saved_text_backbone(directory: Path, quantize: Callable[[keras.Model], 
     Raises:
         ArtifactError: When a config names anything but Keras and KerasHub classes.
     """
+    if is_recurrent(directory):
+        return load_recurrent(directory, quantize=quantize)
     for name in _CONFIG_FILES:
         config = json.loads((directory / name).read_text("utf-8"))
         foreign = sorted({module for module in _modules(config) if module.split(".")[0] not in {"keras", "keras_hub"}})
@@ -116,6 +125,8 @@ def masked_language_model(preset: str | None) -> Callable[[], MaskedLogits] | No
     Returns:
         A function that loads the model; None when the preset has no such head.
     """
+    if preset == BILSTM:
+        return None
     location = Path(_resolve(preset or DEFAULT_TEXT_PRESET))
     config = location / "task.json"
     if not config.is_file() or not (location / "task.weights.h5").is_file():
@@ -274,12 +285,17 @@ def _resolve(preset: str) -> str:
     """Returns what KerasHub's `from_preset` takes."""
     if preset in PACKAGED_PRESETS:
         return str(PACKAGED_PRESETS[preset].verified_directory(preset))
+    if preset == BILSTM:
+        raise PresetError(
+            f"The preset {BILSTM!r} is not loaded but made by a run, from the words of its training rows. Use it in "
+            "tfft.fit with a task that tags words; elsewhere name the directory of such a run."
+        )
     if "://" in preset or preset in keras_hub.models.Backbone.presets:
         return preset
     directory = Path(preset)
     if not directory.exists():
         builtin = builtin_text_presets()
-        match = nearest(preset, [*PACKAGED_PRESETS, *builtin])
+        match = nearest(preset, [BILSTM, *PACKAGED_PRESETS, *builtin])
         hint = f" Did you mean {match!r}?" if match else ""
         raise PresetError(
             f"Unknown preset {preset!r}.{hint} Known: {', '.join(map(repr, PACKAGED_PRESETS))} (works offline), the "
@@ -291,6 +307,8 @@ def _resolve(preset: str) -> str:
     if directory.name == "preset" and (directory.parent / "run.json").is_file():
         _check_not_quantized(preset, directory.parent)
     config = directory / "config.json"
+    if is_recurrent(directory):
+        return str(directory)
     if not config.is_file():
         raise PresetError(f"{directory} is no preset: it has no config.json.")
     try:

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tfft.config.data_options import DataOptions
 from tfft.config.execution_options import ExecutionOptions
-from tfft.config.rules import SPLIT_COLUMNS, broken_rules
+from tfft.config.rules import FROM_SCRATCH, SPLIT_COLUMNS, broken_rules
 from tfft.config.training_options import TrainingOptions
 from tfft.core.errors import ConfigError, unknown_name
 
@@ -102,6 +102,8 @@ class FitConfig(ExecutionOptions, TrainingOptions, DataOptions):
         """The peak learning rate, with the default that fits what is trained."""
         if self.learning_rate is not None:
             return self.learning_rate
+        if self.preset in FROM_SCRATCH:
+            return 3e-3
         if self.head_only:
             return 1e-3
         return 5e-5 if self.peft_method in (None, "partial") else 5e-4

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 #: Ways to split by a column, and the option that names it.
 SPLIT_COLUMNS = {"grouped": "group_column", "time": "time_column", "predefined": "split_column"}
+#: Presets without pretrained weights.
+FROM_SCRATCH = ("bilstm",)
 #: The options a rule looks at, whether it is broken, and what to say then.
 Rule = tuple[set[str], Callable[[], bool], str]
 
@@ -128,6 +130,11 @@ def _training_rules(config: FitConfig) -> list[Rule]:
     frozen = config.head_only
     on_layers = [name for name in ("layer_decay", "unfreeze_epochs") if getattr(config, name) is not None]
     return [
+        (
+            {"preset", "freeze", "peft", "train_layers"},
+            lambda: config.preset in FROM_SCRATCH and (frozen or config.peft_method is not None),
+            f"preset={config.preset!r} has no pretrained weights to keep; leave freeze, peft and train_layers out.",
+        ),
         (
             {"freeze", "peft", *on_layers},
             lambda: frozen and bool(on_layers),

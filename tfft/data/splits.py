@@ -81,6 +81,11 @@ def stratified_split(
     few = sorted(label for label, size in sizes.items() if shares.wanted and size < len(shares.wanted) + 1)
     if few:
         counts = name_list([f"{label!r} ({sizes[label]})" for label in few])
+        if few == [""]:  # rows are not told apart by label
+            raise DataError(
+                f"There are {sizes['']} different rows, but each of {len(shares.wanted) + 1} splits needs one. Add rows, "
+                "or set validation_fraction or test_fraction to 0."
+            )
         raise DataError(
             f"Every label needs at least {len(shares.wanted) + 1} different rows, one for each split; too few: "
             f"{counts}. Add rows, merge or remove these labels, or set validation_fraction or test_fraction to 0."

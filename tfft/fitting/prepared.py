@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from tfft.augmenting import text_augmenter
 from tfft.backbones.base import TextBackbone
 from tfft.backbones.keras_hub import load_text_backbone, masked_language_model
 from tfft.backbones.packaged import DEFAULT_TEXT_PRESET
+from tfft.backbones.recurrent import BILSTM, RecurrentOptions, recurrent_backbone
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError, TrainingError, row_list
 from tfft.data.ragged_rows import RaggedRows
 from tfft.data.splits import TRAIN
+from tfft.data.tagged_words import WORDS
 from tfft.distribute.kept_memory import kept_memory
 from tfft.distribute.plan import ExecutionPlan
 from tfft.encoding.base import RowEncoding
@@ -123,7 +126,7 @@ def prepare(
     if config.preset is None:
         console.say(f"preset: {DEFAULT_TEXT_PRESET} (none was named)")
     with plan.scope():
-        backbone = with_room(load_text_backbone(config.preset, plan.precision), config)
+        backbone = with_room(_backbone(config, data, plan.precision), config)
     if config.preset is not None and any(
         (folder / ADAPTER / DESCRIPTION).is_file() for folder in (Path(config.preset), Path(config.preset).parent)
     ):
@@ -211,6 +214,21 @@ def _translator(path: str, console: Console) -> Callable[[list[str]], list[str]]
         return predictions
 
     return translate
+
+
+def _backbone(config: FitConfig, data: SplitData, precision: str) -> TextBackbone:
+    if config.preset != BILSTM:
+        return load_text_backbone(config.preset, precision)
+    rows = data.examples[TRAIN].columns.get(WORDS)
+    if rows is None:
+        raise ConfigError(
+            f"preset={BILSTM!r} is a small model over whole words, for tasks that tag words; task={config.task!r} reads "
+            "whole texts. Choose a pretrained preset."
+        )
+    characters = data.learned.settings["words"] == "characters"
+    options = RecurrentOptions(unit="character" if characters else "word")
+    words = itertools.chain.from_iterable(rows)
+    return recurrent_backbone(words, options, seed=config.seed, precision=precision)
 
 
 def _build(config: FitConfig, backbone: TextBackbone, data: SplitData, console: Console) -> BuiltModel:

@@ -21,6 +21,18 @@ class WordFeatures(keras.layers.Layer):
     Output shape: `(batch, sequence_length, hidden_dim)`; past the last word without meaning.
     """
 
+    def __init__(self, **kwargs: Any) -> None:
+        """Creates the layer.
+
+        Args:
+            **kwargs: Those of `keras.layers.Layer`.
+        """
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
+        """Returns none: the mask of tokens is not that of words."""
+
     def call(self, inputs: tuple[Any, Any]) -> Any:
         """Picks features by position."""
         features, positions = inputs
