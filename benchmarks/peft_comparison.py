@@ -4,8 +4,8 @@ For each data set, number of training rows and method: a search over learning ra
 validation rows, which starts with three rates and goes on, three times as high or low, while the best one is the
 highest or the lowest tried; then the best rate with three seeds, judged on the same 1,000 test rows. With all rows the
 rate is the best one of the largest sample that was searched, since one run takes half an hour. Every run is a process;
-what is done is kept in benchmarks/peft-comparison.json, so that the script goes on where it was stopped; the plot beside it is drawn
-anew after each run.
+what is done is kept in benchmarks/peft-comparison.json, so that the script goes on where it was stopped; the plot
+beside it is drawn anew after each run.
 
     python benchmarks/peft_comparison.py [--data tweets debian] [--rows 200 2000 0] [--methods lora ...] [--minutes 60]
 

@@ -48,6 +48,11 @@ def load_text_backbone(preset: str | None, precision: str = "float32") -> TextBa
         PresetError: When the preset is unknown, cannot be fetched, or is not a text encoder.
     """
     preset = preset or DEFAULT_TEXT_PRESET
+    if preset == BILSTM:
+        raise PresetError(
+            f"The preset {BILSTM!r} is not loaded but made by a run, from the words of its training rows. Use it in "
+            "tfft.fit with a task that tags words; elsewhere name the directory of such a run."
+        )
     location = _resolve(preset)
     if is_recurrent(Path(location)):
         return dataclasses.replace(load_recurrent(Path(location), precision=precision), preset=preset)
@@ -285,11 +290,6 @@ def _resolve(preset: str) -> str:
     """Returns what KerasHub's `from_preset` takes."""
     if preset in PACKAGED_PRESETS:
         return str(PACKAGED_PRESETS[preset].verified_directory(preset))
-    if preset == BILSTM:
-        raise PresetError(
-            f"The preset {BILSTM!r} is not loaded but made by a run, from the words of its training rows. Use it in "
-            "tfft.fit with a task that tags words; elsewhere name the directory of such a run."
-        )
     if "://" in preset or preset in keras_hub.models.Backbone.presets:
         return preset
     directory = Path(preset)
@@ -307,9 +307,7 @@ def _resolve(preset: str) -> str:
     if directory.name == "preset" and (directory.parent / "run.json").is_file():
         _check_not_quantized(preset, directory.parent)
     config = directory / "config.json"
-    if is_recurrent(directory):
-        return str(directory)
-    if not config.is_file():
+    if not config.is_file() and not is_recurrent(directory):
         raise PresetError(f"{directory} is no preset: it has no config.json.")
     try:
         settings = json.loads(config.read_text("utf-8"))

@@ -83,8 +83,8 @@ def stratified_split(
         counts = name_list([f"{label!r} ({sizes[label]})" for label in few])
         if few == [""]:  # rows are not told apart by label
             raise DataError(
-                f"There are {sizes['']} different rows, but each of {len(shares.wanted) + 1} splits needs one. Add rows, "
-                "or set validation_fraction or test_fraction to 0."
+                f"There are {sizes['']} different rows, but each of {len(shares.wanted) + 1} splits needs one. Add "
+                "rows, or set validation_fraction or test_fraction to 0."
             )
         raise DataError(
             f"Every label needs at least {len(shares.wanted) + 1} different rows, one for each split; too few: "

@@ -222,8 +222,8 @@ def _backbone(config: FitConfig, data: SplitData, precision: str) -> TextBackbon
     rows = data.examples[TRAIN].columns.get(WORDS)
     if rows is None:
         raise ConfigError(
-            f"preset={BILSTM!r} is a small model over whole words, for tasks that tag words; task={config.task!r} reads "
-            "whole texts. Choose a pretrained preset."
+            f"preset={BILSTM!r} is a small model over whole words, for tasks that tag words; task={config.task!r} "
+            "reads whole texts. Choose a pretrained preset."
         )
     characters = data.learned.settings["words"] == "characters"
     options = RecurrentOptions(unit="character" if characters else "word")
