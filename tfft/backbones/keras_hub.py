@@ -306,8 +306,14 @@ def _resolve(preset: str) -> str:
         directory = directory / "preset"
     if directory.name == "preset" and (directory.parent / "run.json").is_file():
         _check_not_quantized(preset, directory.parent)
+    if not is_recurrent(directory):
+        _check_preset_directory(directory)
+    return str(directory)
+
+
+def _check_preset_directory(directory: Path) -> None:
     config = directory / "config.json"
-    if not config.is_file() and not is_recurrent(directory):
+    if not config.is_file():
         raise PresetError(f"{directory} is no preset: it has no config.json.")
     try:
         settings = json.loads(config.read_text("utf-8"))
@@ -318,7 +324,6 @@ def _resolve(preset: str) -> str:
             f"{directory} is a Hugging Face directory without safetensors weights. Pickled weights (pytorch_model.bin) "
             "are not loaded, since they can run code; convert them with save_pretrained(safe_serialization=True)."
         )
-    return str(directory)
 
 
 def _check_not_quantized(preset: str, run: Path) -> None:
