@@ -18,6 +18,9 @@ DATA = (ROOT / "docs" / "data.md").read_text("utf-8")
 PEFT = (ROOT / "docs" / "peft.md").read_text("utf-8")
 TRAINING = (ROOT / "docs" / "training.md").read_text("utf-8")
 
+#: Pages about one task or several, whose snippets stand alone.
+TASK_PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.stem not in {"data", "peft", "training"})
+
 
 def blocks(language: str, page: str = README) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
@@ -110,6 +113,25 @@ def test_shell_snippet_about_peft_runs(script: str, folder: Path) -> None:
     assert (folder / "runs" / "qdora" / "adapter" / "adapter.json").is_file()
 
 
+@pytest.mark.parametrize("page", TASK_PAGES)
+def test_snippets_about_tasks_run(page: str, folder: Path) -> None:
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    scripts = blocks("python", text)
+    assert scripts
+    for code in scripts:
+        run([sys.executable, "-c", code], folder)
+    for script in blocks("sh", text):
+        run(["bash", "-euo", "pipefail", "-c", script], folder)
+
+
+def test_every_task_has_a_row_in_the_readme_and_its_options_a_page() -> None:
+    from tfft.tasks.base import TASK_OPTIONS, tasks
+
+    assert set(tasks.names()) <= set(re.findall(r"^\| \[?`(\w+)`", README, re.MULTILINE))
+    pages = "".join(path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md"))
+    assert {name for name in TASK_OPTIONS if name not in README + pages} == set()
+
+
 def test_the_page_about_peft_names_every_method() -> None:
     from tfft.peft.base import methods
 
@@ -153,8 +175,7 @@ def test_the_links_in_the_documents_lead_somewhere() -> None:
         "CONTRIBUTING.md",
         "ARCHITECTURE.md",
         "CHANGELOG.md",
-        "docs/data.md",
-        "docs/training.md",
+        *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
         "saved_models/README.md",
     ):
         page = ROOT / name

@@ -37,7 +37,7 @@ class TrainingOptions:
     batch_size: Annotated[int, Field(ge=1)] = option(32, "Rows per optimizer step.")
     learning_rate: Positive | None = option(
         None,
-        "Peak learning rate. None: 5e-5; 1e-3 when the backbone is frozen; 3e-3 from scratch; or what fits the PEFT method.",
+        "Peak learning rate. None: 5e-5; 1e-3 when the backbone is frozen; 3e-3 from scratch; or what fits the method.",
     )
     schedule: Literal["linear", "cosine", "constant", "inverse_sqrt", "one_cycle"] = option(
         "linear", "Shape of the learning rate after the warm-up."
