@@ -149,7 +149,8 @@ class WordEncoding:
         @tf.autograph.experimental.do_not_convert
         def gather(rows: tf.Tensor, width: tf.Tensor) -> dict[str, tf.Tensor]:
             features = cache.gather(rows, width)
-            return {**features, "word_positions": word_positions(features.pop("word_starts"))}
+            features["word_positions"] = word_positions(features.pop("word_starts"))
+            return features
 
         return EncodedRows(
             gather=gather,

@@ -56,7 +56,9 @@ class ShowProgress(keras.callbacks.Callback):
         """Closes the bar and says the figures."""
         self._close()
         if logs is not None:
-            figures = ", ".join(f"{name} {value:.4f}" for name, value in list(logs.items())[:MOST_FIGURES])
+            # Keras gives them sorted by name; the losses come first.
+            named = sorted(logs.items(), key=lambda item: not item[0].endswith("loss"))[:MOST_FIGURES]
+            figures = ", ".join(f"{name} {value:.4f}" for name, value in named)
             self._console.say(f"epoch {epoch + 1}: {figures}")
 
     def close(self) -> None:
