@@ -106,13 +106,6 @@ def test_python_snippet_about_peft_runs(code: str, folder: Path) -> None:
     assert max(written) < 1_000_000
 
 
-@pytest.mark.parametrize("script", blocks("sh", PEFT))
-def test_shell_snippet_about_peft_runs(script: str, folder: Path) -> None:
-    out = run(["bash", "-euo", "pipefail", "-c", script], folder)
-    assert "trained weights by layer" in out
-    assert (folder / "runs" / "qdora" / "adapter" / "adapter.json").is_file()
-
-
 @pytest.mark.parametrize("page", TASK_PAGES)
 def test_snippets_about_tasks_run(page: str, folder: Path) -> None:
     text = (ROOT / "docs" / page).read_text("utf-8")

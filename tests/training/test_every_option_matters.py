@@ -270,6 +270,33 @@ def _labels_come_from_the_column(bench: Bench) -> None:
     assert bench.split(other).labels == ["bad", "good"]
 
 
+@shows_in("label_separator")
+def _labels_are_what_stands_between(bench: Bench) -> None:
+    table = bench.table.assign(label=["plot; cast, music", "plot"] * 25)
+    options = {"task": "multi_label_classification", "label_separator": ";"}
+    assert bench.split(table, **options).labels == ["cast, music", "plot"]
+    assert bench.split(table, task=options["task"]).labels == ["music", "plot", "plot; cast"]
+
+
+@shows_in("thresholds")
+def _labels_are_given_from_it_on(bench: Bench) -> None:
+    table = bench.table.assign(label=[[label] for label in bench.table["label"]])
+    options = {**bench.options, "task": "multi_label_classification", "thresholds": 0.7}
+    model = tfft.fit(table, quiet=True, **options)
+    predictions = model.predict(table["text"].tolist())
+    given = [{name for name, chance in item.probabilities.items() if chance >= 0.7} for item in predictions]
+    assert [set(item.labels) for item in predictions] == given
+    assert any(0.5 < chance < 0.7 for item in predictions for chance in item.probabilities.values())
+
+
+@shows_in("regression_loss")
+def _numbers_are_learned_by_it(bench: Bench) -> None:
+    table = bench.table.assign(label=np.arange(50) % 7)
+    options = {**bench.options, "task": "text_regression"}
+    squared, absolute = (tfft.fit(table, quiet=True, **options, regression_loss=loss) for loss in ("mse", "mae"))
+    assert bench.weights(squared) != bench.weights(absolute)
+
+
 @shows_in("encoding")
 def _files_are_decoded_with_it(bench: Bench) -> None:
     path = bench.file("latin.csv", bench.table.assign(text=bench.table["text"] + " café"), encoding="latin-1")

@@ -27,6 +27,9 @@ class DataOptions:
 
     text_column: Name = option("text", "Column that holds the text.")
     label_column: Name = option("label", "Column that holds the label.")
+    label_separator: Name = option(
+        ",", "What stands between labels where a row may have several, and they are one text instead of a list."
+    )
     tokens_column: Name = option("tokens", "Column that holds the words of a row, as a list.")
     tags_column: Name = option("tags", "Column that holds the tag of each word, as a list.")
     spans_column: Name | None = option(

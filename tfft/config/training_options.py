@@ -78,6 +78,14 @@ class TrainingOptions:
     class_weights: Literal["balanced"] | dict[str, Positive] | None = option(
         None, "Weight of each class in the training loss: balanced, or label to weight."
     )
+    regression_loss: Literal["mse", "mae", "huber"] = option(
+        "mse", "Loss of predicted numbers, in standard deviations of the target: squared, absolute, or Huber's."
+    )
+    thresholds: Literal["tuned"] | Annotated[float, Field(gt=0.0, lt=1.0)] = option(
+        "tuned",
+        "Least probability with which one of several labels is given. tuned: for each label that with the best F1 on "
+        "the validation split.",
+    )
     focal_gamma: Positive | None = option(
         None, "Focal loss: how strongly rows that are already right are discounted. None: cross-entropy."
     )

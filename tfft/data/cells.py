@@ -16,8 +16,8 @@ from tfft.data.read import Reader
 from tfft.data.schema import HowToRead
 
 #: What a column holds: "text" is cleaned, "value" is stripped, "list" and "values" are lists of them, "items" are lists
-#: of anything.
-Kind = Literal["text", "value", "list", "values", "items"]
+#: of anything, "value or values" is what the name says.
+Kind = Literal["text", "value", "list", "values", "items", "value or values"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +47,10 @@ def read_cells(
     Args:
         reader: The source, opened with at least these columns.
         kinds: Name of each column to what it holds: "text" (cleaned), "value" (a string, stripped), "list" (of
-            strings), "values" (a list of values, stripped), or "items" (a list of anything).
+            strings), "values" (a list of values, stripped), "items" (a list of anything), or "value or values".
         how: What is done with rows on the way.
         console: Where rows left out are said.
-        may_be_empty: Columns of anything whose lists may be empty.
+        may_be_empty: Columns of "items" or "value or values" whose lists may be empty, and whose texts may be blank.
 
     Returns:
         The rows.
@@ -88,6 +88,8 @@ def _judged(cells: list[Any], kind: Kind, may_be_empty: bool) -> list[Any]:
     """Returns what faults are looked for in: of anything, only that it is there."""
     if kind == "items":
         return [None if cell is None else "" if not cell and not may_be_empty else "-" for cell in cells]
+    if may_be_empty:
+        return ["-" if cell == [] or (isinstance(cell, str) and not cell.strip()) else cell for cell in cells]
     return cells
 
 
@@ -95,11 +97,11 @@ def _made(cell: Any, kind: Kind, how: HowToRead) -> Any:
     if kind == "text":
         text = as_unicode(cell)
         return text if how.clean is None else how.clean(text)
-    if kind == "value":
+    if kind == "value" or isinstance(cell, str):
         return as_unicode(cell).strip()
     if kind == "items":
         return cell
-    return [as_unicode(item).strip() if kind == "values" else as_unicode(item) for item in cell]
+    return [as_unicode(item) if kind == "list" else as_unicode(item).strip() for item in cell]
 
 
 def _refuse_others(cells: Sequence[Any], kind: Kind, where: str, first_row: int) -> None:
@@ -107,11 +109,13 @@ def _refuse_others(cells: Sequence[Any], kind: Kind, where: str, first_row: int)
         if cell is None:
             continue
         is_list = isinstance(cell, list)
-        if kind in ("list", "values", "items"):
+        if kind == "value or values" and isinstance(cell, str):
+            continue
+        if kind not in ("text", "value"):
             if is_list and (kind == "items" or all(item is None or isinstance(item, str) for item in cell)):
                 continue
             found = "a list of lists" if is_list else "one text" if isinstance(cell, str) else "an array"
-            wanted = "a list"
+            wanted = "a list or one text" if kind == "value or values" else "a list"
         else:
             if isinstance(cell, str):
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -212,13 +212,19 @@ def label_vocabulary(examples: TextExamples) -> list[str]:
     Raises:
         DataError: When there is only one.
     """
-    labels = sorted(set(_distinct(examples.labels)))
+    labels = set(_distinct(examples.labels))
     if len(labels) == 1:
         raise DataError(
-            f"{examples.where}: every row has the label {labels[0]!r}; a classifier needs at least two classes. "
+            f"{examples.where}: every row has the label {min(labels)!r}; a classifier needs at least two classes. "
             "Is label_column the right column?"
         )
-    return sorted(labels, key=float) if all(map(_is_number, labels)) else labels
+    return in_label_order(labels)
+
+
+def in_label_order(labels: Iterable[str]) -> list[str]:
+    """Returns labels: numbers in numeric order, anything else in alphabetical order."""
+    ordered = sorted(labels)
+    return sorted(ordered, key=float) if all(map(_is_number, ordered)) else ordered
 
 
 def _distinct(labels: Sequence[str]) -> Sequence[str]:

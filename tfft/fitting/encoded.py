@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -44,7 +45,11 @@ class Encoded:
 
 
 class SplitFigures:
-    """Computes the figures of a model, as it is at the moment, over one whole split."""
+    """Computes the figures of a model, as it is at the moment, over one whole split.
+
+    Attributes:
+        learned: What outputs are decoded with.
+    """
 
     def __init__(
         self, model: keras.Model, splits: Mapping[str, Encoded], data: SplitData, config: FitConfig, console: Console
@@ -60,7 +65,7 @@ class SplitFigures:
         """
         self._runner = ForwardRunner(model)
         self._splits = splits
-        self._learned = data.learned
+        self.learned = data.learned
         self._config = config
         self._console = console
 
@@ -77,8 +82,23 @@ class SplitFigures:
         Raises:
             TrainingError: When an output is not finite.
         """
-        split = self._splits[name]
-        rows = split.rows
+        outputs = self.outputs(name, what)
+        return tasks.get(str(self._config.task)).metrics(outputs, self._splits[name].targets, self.learned)
+
+    def outputs(self, name: str, what: str) -> Any:
+        """Computes the model's outputs on the examples of a split.
+
+        Args:
+            name: Name of the split.
+            what: What is being done, for the progress bar.
+
+        Returns:
+            The outputs, as the task takes them.
+
+        Raises:
+            TrainingError: When an output is not finite.
+        """
+        rows = self._splits[name].rows
         outputs = self._runner.outputs(
             rows.gather,
             rows.lengths,
@@ -92,7 +112,7 @@ class SplitFigures:
                 f"The model's outputs on the {name} split are not finite: training has diverged. Lower learning_rate "
                 "or raise warmup_fraction. Nothing has been written."
             )
-        return tasks.get(str(self._config.task)).metrics(rows.of_examples(outputs), split.targets, self._learned)
+        return rows.of_examples(outputs)
 
 
 def tokenize(

@@ -15,6 +15,7 @@ from tfft.augment.base import Augmentation
 from tfft.augmenting import say_fired
 from tfft.config import FitConfig
 from tfft.console import Console
+from tfft.core.learned import Learned
 from tfft.data.splits import TRAIN, VALIDATION
 from tfft.distribute.memory import out_of_memory_error, workload_of
 from tfft.distribute.plan import ExecutionPlan
@@ -26,7 +27,7 @@ from tfft.layers.recompute import recompute
 from tfft.metrics.base import Metrics
 from tfft.runs.run_directory import versions
 from tfft.splitting import SplitData
-from tfft.tasks.base import tasks
+from tfft.tasks.base import Task, tasks
 from tfft.training.loggers.base import LoggedRun, RunLogger, make_loggers
 from tfft.training.loop import TrainingResult
 from tfft.training.resuming import open_checkpoints
@@ -72,6 +73,7 @@ def run_fit(
     before = figures(judged, f"evaluating before ({judged})")
     with run.computing(config, plan):
         result = _train(run, figures, config, plan, console, extras or Extras(), loggers)
+    figures.learned = _tuned(run, figures, config, console)
     after = figures(judged, f"evaluating after ({judged})")
     details = {
         "preset": run.backbone.preset,
@@ -90,7 +92,7 @@ def run_fit(
     held_out = task.inputs(data.examples[judged].take(_spread(len(data.examples[judged]), HELD_OUT_ROWS)))
     return FineTunedModel(
         config=config,
-        learned=data.learned,
+        learned=figures.learned,
         backbone=run.backbone,
         built=run.built,
         encoding=run.encoding,
@@ -135,6 +137,16 @@ def _train(
     finally:
         for logger in loggers:
             logger.abandon()
+
+
+def _tuned(run: Prepared, figures: SplitFigures, config: FitConfig, console: Console) -> Learned:
+    task, learned = tasks.get(str(config.task)), run.data.learned
+    if type(task).tuned is Task.tuned:
+        return learned  # the outputs would be computed in vain
+    if VALIDATION not in run.splits:
+        return task.tuned(None, None, learned, console)
+    outputs = figures.outputs(VALIDATION, "tuning (validation)")
+    return task.tuned(outputs, run.splits[VALIDATION].targets, learned, console)
 
 
 def _loggers(config: FitConfig, plan: ExecutionPlan, console: Console) -> list[RunLogger]:

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 Targets = np.ndarray | RaggedRows
 #: Options that not every task has; a task names those that it uses.
 TASK_OPTIONS = (
-    "label_column", "tokens_column", "tags_column", "spans_column", "tag_scheme", "words", "window_overlap", "head",
-    "pooling", "class_weights", "resample", "label_smoothing", "focal_gamma", "r_drop", "packing", "augment",
-    "streaming", "mask_personal_data",
+    "label_column", "label_separator", "tokens_column", "tags_column", "spans_column", "tag_scheme", "words",
+    "window_overlap", "head", "pooling", "class_weights", "resample", "label_smoothing", "regression_loss",
+    "thresholds", "focal_gamma", "r_drop", "packing", "augment", "streaming", "mask_personal_data",
 )  # fmt: skip
 
 
@@ -169,6 +169,25 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def loss(self, config: FitConfig, learned: Learned) -> keras.losses.Loss:
         """Returns the training loss; its `call` gives a value for each row of tokens."""
+
+    def tuned(self, outputs: Any, targets: Targets | None, learned: Learned, console: Console) -> Learned:
+        """Chooses, once training is over, what is better chosen by the trained model than before: thresholds, say.
+
+        Called once, before the last evaluation. Until then, so in the figures of epochs too, what was learned of the
+        data is used.
+
+        Args:
+            outputs: Outputs of the kept weights on the examples of the validation split; None when there is no such
+                split.
+            targets: What `targets` gave for them.
+            learned: What was learned of the training data.
+            console: Where decisions are said.
+
+        Returns:
+            What metrics, predictions and exports of the trained model use.
+        """
+        del outputs, targets, console
+        return learned
 
     @abc.abstractmethod
     def metrics(self, outputs: Any, targets: Targets, learned: Learned) -> Metrics:
