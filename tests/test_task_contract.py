@@ -20,16 +20,20 @@ from tfft.tasks.base import tasks
 from tfft.tasks.text_classification import TextClassification
 
 TASKS = tasks.names()
+#: Each task as it is, and ways of it whose model is built and exported otherwise.
+WAYS: dict[str, dict[str, Any]] = {name: {"task": name} for name in TASKS}
+WAYS["pair_regression, bi-encoder"] = {"task": "pair_regression", "pair_encoder": "bi"}
 
 
-@pytest.fixture(scope="module", params=TASKS)
+@pytest.fixture(scope="module", params=WAYS)
 def trained(request: pytest.FixtureRequest, tiny_preset: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A tiny model of each task, trained on the task's own sample data and saved."""
-    data = tasks.get(request.param).sample_data()
-    directory = tmp_path_factory.mktemp(request.param) / "run"
+    options = WAYS[request.param]
+    data = tasks.get(options["task"]).sample_data()
+    directory = tmp_path_factory.mktemp(options["task"]) / "run"
     return tfft.fit(
         data,
-        task=request.param,
+        **options,
         preset=tiny_preset,
         epochs=2,
         learning_rate=0.01,

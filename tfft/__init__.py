@@ -51,7 +51,12 @@ if TYPE_CHECKING:
     from tfft.peft.prompt import PromptConfig
     from tfft.peft.report import PeftReport
     from tfft.planning import RunPlan
+    from tfft.tasks.multi_label_classification import PredictedLabels
+    from tfft.tasks.pair_classification import PairPrediction
+    from tfft.tasks.pair_regression import PairScore
     from tfft.tasks.text_classification import Prediction
+    from tfft.tasks.text_regression import PredictedNumber
+    from tfft.tasks.token_classification import TaggedText
     from tfft.training.learning_rate_finder import LearningRateCurve
 
 #: Public name to the module that defines it.
@@ -84,7 +89,12 @@ _PUBLIC = {
     "PeftReport": "tfft.peft.report",
     "RunPlan": "tfft.planning",
     "LearningRateCurve": "tfft.training.learning_rate_finder",
+    "PairPrediction": "tfft.tasks.pair_classification",
+    "PairScore": "tfft.tasks.pair_regression",
+    "PredictedLabels": "tfft.tasks.multi_label_classification",
+    "PredictedNumber": "tfft.tasks.text_regression",
     "Prediction": "tfft.tasks.text_classification",
+    "TaggedText": "tfft.tasks.token_classification",
     "ArtifactError": "tfft.core.errors",
     "ConfigError": "tfft.core.errors",
     "DataError": "tfft.core.errors",
@@ -115,7 +125,12 @@ __all__ = [
     "PartialConfig",
     "PeftReport",
     "PfeifferConfig",
+    "PairPrediction",
+    "PairScore",
+    "PredictedLabels",
+    "PredictedNumber",
     "Prediction",
+    "TaggedText",
     "PrefixConfig",
     "PresetError",
     "PromptConfig",

@@ -188,13 +188,14 @@ class FineTunedModel:
         """Predicts from raw texts.
 
         Args:
-            data: A list of texts, or anything that `tfft.fit` takes as data, with the run's text column.
+            data: A list of texts, or of pairs of texts where the task takes those; or anything that `tfft.fit` takes as
+                data, with the run's text columns.
             batch_size: Rows per forward pass.
 
         Returns:
             One prediction a row; for text classification a `Prediction` with `label` and `probabilities`, for token
-            classification a `TaggedText` with `entities` and `words`. None for a row of a data source that has no
-            text.
+            classification a `TaggedText` with `entities` and `words`, for pairs a `PairPrediction` or a `PairScore`.
+            None for a row of a data source that has no text.
 
         Raises:
             DataError: When the data cannot be read.
@@ -203,7 +204,7 @@ class FineTunedModel:
             >>> model.predict(["what a film"])[0].label
             'positive'
         """
-        if is_source(data):
+        if is_source(data) and not self.task.takes(data):
             return [prediction for _, prediction in self.predict_rows(data, batch_size=batch_size)]
         return self._predictions(self.task.from_inputs(data), batch_size, self._console)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -11,10 +11,13 @@ import pytest
 from keras import ops
 
 from tfft.config import FitConfig
-from tfft.heads.base import HeadSpec, heads
+from tfft.heads.base import HeadSpec, heads, prefixes_of
 
 NAMES = heads.names()
 HIDDEN, OUTPUTS = 8, 3
+#: Heads that give what they pooled, and those that give logits.
+EMBEDDING = ["pair_embeddings"]
+LOGITS = [name for name in NAMES if name not in EMBEDDING]
 
 
 def spec(**options: Any) -> HeadSpec:
@@ -30,6 +33,8 @@ def models(name: str, head_spec: HeadSpec) -> tuple[keras.Model, keras.Model]:
     if "word_positions" in head.inputs(head_spec):  # here each token is a word
         inputs["word_positions"] = ops.where(mask > 0, ops.cumsum(mask, axis=1) - 1, -1)
     pooled = head.pool(features, inputs, head_spec)
+    if len(prefixes_of(head)) > 1:  # here all texts are the same
+        pooled = ops.stack([pooled] * len(prefixes_of(head)), axis=1)
     return keras.Model([features, mask], pooled), keras.Model([features, mask], head.build(pooled, head_spec))
 
 
@@ -60,7 +65,7 @@ def test_there_are_heads() -> None:
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LOGITS)
 def test_logits_are_float32_and_end_in_one_axis_of_outputs(name: str, pooling: str) -> None:
     _, model = models(name, spec(pooling=pooling))
     assert (model.output.dtype, model.output.shape[0], model.output.shape[-1]) == ("float32", None, OUTPUTS)
@@ -90,10 +95,20 @@ def test_what_stands_in_the_padding_does_not_change_the_outputs(name: str) -> No
 def test_all_trainable_layers_belong_to_build(name: str) -> None:
     pool, model = models(name, spec())
     assert not pool.variables
-    assert model.trainable_variables
+    assert bool(model.trainable_variables) == (name in LOGITS)
+    _, alone = models(name, spec(freeze="backbone"))
+    assert alone.trainable_variables, "there is something to train beside a frozen backbone"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EMBEDDING)
+@pytest.mark.parametrize("freeze", ["none", "backbone"])
+def test_embeddings_begin_as_what_is_pooled(name: str, freeze: Literal["none", "backbone"]) -> None:
+    pool, model = models(name, spec(freeze=freeze))
+    np.testing.assert_allclose(model(list(batch())), pool(list(batch())), atol=1e-6)
+    assert model.output.shape == (None, 2, HIDDEN)
+
+
+@pytest.mark.parametrize("name", LOGITS)
 def test_dropout_acts_in_training_only(name: str) -> None:
     keras.utils.set_random_seed(0)
     _, model = models(name, spec(dropout=0.9))

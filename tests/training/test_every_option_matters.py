@@ -22,6 +22,7 @@ from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ArtifactError, ConfigError, DataError, PresetError
 from tfft.splitting import Sources, SplitData, split_data
+from tfft.tasks.base import tasks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -295,6 +296,50 @@ def _numbers_are_learned_by_it(bench: Bench) -> None:
     options = {**bench.options, "task": "text_regression"}
     squared, absolute = (tfft.fit(table, quiet=True, **options, regression_loss=loss) for loss in ("mse", "mae"))
     assert bench.weights(squared) != bench.weights(absolute)
+
+
+def pairs_table() -> pd.DataFrame:
+    return tasks.get("pair_classification").sample_data()
+
+
+def split_pairs(bench: Bench, table: pd.DataFrame, **options: Any) -> SplitData:
+    return bench.split(table, task="pair_classification", **options)
+
+
+@shows_in("first_column")
+def _first_texts_come_from_the_column(bench: Bench) -> None:
+    data = split_pairs(bench, pairs_table().rename(columns={"sentence1": "premise"}), first_column="premise")
+    assert set(data.examples["train"].columns["first"]) <= set(pairs_table()["sentence1"])
+
+
+@shows_in("second_column")
+def _second_texts_come_from_the_column(bench: Bench) -> None:
+    data = split_pairs(bench, pairs_table().rename(columns={"sentence2": "claim"}), second_column="claim")
+    assert set(data.examples["train"].columns["second"]) <= set(pairs_table()["sentence2"])
+
+
+@shows_in("similar_label")
+def _pairs_of_the_label_are_the_similar_ones(bench: Bench) -> None:
+    for label in ("same", "different"):
+        options = {"pair_encoder": "bi", "pair_loss": "contrastive", "similar_label": label}
+        assert split_pairs(bench, pairs_table(), **options).labels[1] == label
+
+
+def pair_outputs(bench: Bench, **options: Any) -> tuple[int | None, ...]:
+    pairs = {"task": "pair_classification", "preset": bench.options["preset"], "epochs": 1, "baselines": False}
+    model = tfft.fit(pairs_table(), quiet=True, **pairs, **options).keras_model
+    return len(model.inputs), *model.output.shape
+
+
+@shows_in("pair_encoder")
+def _both_texts_are_inputs_of_their_own(bench: Bench) -> None:
+    assert pair_outputs(bench) == (3, None, 2)
+    assert pair_outputs(bench, pair_encoder="bi") == (6, None, 2)
+
+
+@shows_in("pair_loss")
+def _the_outputs_are_what_it_compares(bench: Bench) -> None:
+    assert pair_outputs(bench, pair_encoder="bi", pair_loss="contrastive") == (6, None, 2, 16)
 
 
 @shows_in("encoding")

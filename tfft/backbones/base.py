@@ -37,6 +37,8 @@ class TextBackbone:
         hidden_dim: Size of a token vector.
         causal: Whether a token sees only those before it.
         segmentation: What the tokenizer does, of whatever family it is; otherwise why its tokens have no offsets.
+        separator_ids: Ids put between two texts of one row; empty where the tokenizer has no token for that.
+        num_segments: How many texts of one row the model can tell apart by their segment ids.
     """
 
     preset: str
@@ -51,6 +53,8 @@ class TextBackbone:
     hidden_dim: int
     causal: bool
     segmentation: Segmentation | str = "nobody said what its tokenizer does"
+    separator_ids: tuple[int, ...] = ()
+    num_segments: int = 1
 
     @functools.cached_property
     def fast_tokenizer(self) -> FastTokenizer:

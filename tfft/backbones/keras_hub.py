@@ -29,6 +29,12 @@ from tfft.layers.token_offsets import Segmentation
 _TEXT_INPUTS = {"token_ids", "padding_mask", "segment_ids"}
 #: From token ids and padding mask, int32 `(batch, length)`, to logits `(batch, length, vocabulary_size)`.
 MaskedLogits = Callable[[np.ndarray, np.ndarray], np.ndarray]
+#: Tokenizers whose models were trained with `</s></s>` between two texts.
+_DOUBLE_SEPARATOR = (
+    keras_hub.tokenizers.RobertaTokenizer,
+    keras_hub.tokenizers.XLMRobertaTokenizer,
+    keras_hub.tokenizers.BartTokenizer,
+)
 _CONFIG_FILES = ("config.json", "tokenizer.json")
 
 
@@ -274,6 +280,8 @@ def _text_backbone(preset: str, model: Any, tokenizer: Any) -> TextBackbone:
         hidden_dim=int(trunk.output.shape[-1]),
         causal=_is_causal(type(model)),
         segmentation=word_piece if isinstance(word_piece, WordPiece) else segmentation_of(tokenizer),
+        separator_ids=ids("end_token_id") * (2 if isinstance(tokenizer, _DOUBLE_SEPARATOR) else 1),
+        num_segments=getattr(model, "num_segments", 1) if "segment_ids" in model.input else 1,
     )
 
 

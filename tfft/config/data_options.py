@@ -46,6 +46,11 @@ class DataOptions:
     window_overlap: Fraction = option(
         0.25, "Share of a window that the next one repeats, where a row is longer than sequence_length."
     )
+    first_column: Name = option("sentence1", "Column that holds the first text of a pair.")
+    second_column: Name = option("sentence2", "Column that holds the second text of a pair.")
+    similar_label: Name | None = option(
+        None, "Label of pairs that belong together, with pair_loss=contrastive. None: the one whose name says so."
+    )
     encoding: Name = option("utf-8", "Character encoding of text files.")
     quality: dict[str, Literal["report", "drop", "fail", "off"]] | None = option(
         None, "Policy of single data checks, by name. None: leakage and undecodable bytes fail, the rest is reported."

@@ -31,6 +31,13 @@ class TrainingOptions:
     pooling: Literal["mean", "first"] = option(
         "mean", "From token features to one vector: masked mean, or first token."
     )
+    pair_encoder: Literal["cross", "bi"] = option(
+        "cross",
+        "How two texts are read. cross: in one row, each sees the other; bi: apart, and their vectors compared.",
+    )
+    pair_loss: Literal["softmax", "contrastive", "cosine"] | None = option(
+        None, "How the vectors of pair_encoder=bi are compared. None: softmax for labels, cosine for numbers."
+    )
     dropout: Fraction = option(0.1, "Dropout rate before the head's output layer.")
 
     epochs: Annotated[int, Field(ge=1)] = option(3, "Passes over the training split.")

@@ -27,6 +27,10 @@ class Head(Protocol):
     """Builds the layers between the backbone and the outputs, in two parts.
 
     What `pool` gives is what head-only training caches, so all trainable layers belong to `build`.
+
+    A head with an attribute `prefixes` reads as many texts, each apart: the backbone and `pool` are applied to each,
+    and `build` gets what `pool` gave for them, stacked along axis 1. The names of the inputs of each text begin with
+    its prefix.
     """
 
     def first_token_only(self, spec: HeadSpec) -> bool:
@@ -71,6 +75,23 @@ class Head(Protocol):
         Returns:
             A KerasTensor of logits.
         """
+
+
+#: Prefixes of heads that compare two texts.
+PAIR_PREFIXES = ("", "second_")
+
+
+def prefixes_of(head: Head) -> tuple[str, ...]:
+    """Returns the prefix of each text that a head reads apart; one empty prefix for heads that read one text.
+
+    Args:
+        head: The head.
+
+    Returns:
+        The prefixes.
+    """
+    found: tuple[str, ...] = getattr(head, "prefixes", ("",))
+    return found
 
 
 heads: Registry[Head] = Registry("head", "tfft.heads")

@@ -35,6 +35,7 @@ TASK_OPTIONS = (
     "label_column", "label_separator", "tokens_column", "tags_column", "spans_column", "tag_scheme", "words",
     "window_overlap", "head", "pooling", "class_weights", "resample", "label_smoothing", "regression_loss",
     "thresholds", "focal_gamma", "r_drop", "packing", "augment", "streaming", "mask_personal_data",
+    "first_column", "second_column", "similar_label", "pair_encoder", "pair_loss",
 )  # fmt: skip
 
 
@@ -67,6 +68,11 @@ class Task(abc.ABC):
         self, reader: Reader, config: FitConfig, *, labelled: bool, how: HowToRead, console: Console
     ) -> TextExamples:
         """Reads a source, checks its rows and takes what the task needs."""
+
+    def takes(self, data: Any) -> bool:
+        """Tells that a list is for `from_inputs`, though its items are no strings; else it is a data source."""
+        del data
+        return False
 
     def from_inputs(self, inputs: Any) -> TextExamples:
         """Takes what a caller wants predictions for: a list of texts.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -10,7 +12,7 @@ from tfft.backbones.base import TextBackbone
 from tfft.backbones.first_token import first_token_features
 from tfft.config import FitConfig
 from tfft.core.errors import ConfigError
-from tfft.heads.base import HeadSpec, heads
+from tfft.heads.base import Head, HeadSpec, heads, prefixes_of
 from tfft.peft.base import Adapter, Base, freeze_base, is_quantized, methods, quantize_base
 from tfft.peft.options import parse_peft
 
@@ -68,18 +70,38 @@ def assemble(
     """
     spec = HeadSpec(config, num_outputs)
     head = heads.get(head_name)
-    inputs = {**backbone.inputs(), **head.inputs(spec)}
-    # A frozen backbone has no dropout, so that training on features computed once is training on it.
     whole = adapter is not None and adapter.whole_model
-    short = head.first_token_only(spec) and not whole
-    features_of = first_token_features if short else TextBackbone.features
-    token_features = features_of(backbone, inputs, frozen=config.head_only)
-    pooled = head.pool(token_features, inputs, spec)
+    inputs, pooled = _pooled(backbone, head, spec, whole=whole)
+    prefixes = prefixes_of(head)
+    if len(prefixes) > 1:
+        inputs, pooled = _side_by_side(keras.Model(inputs, pooled, name="tower"), prefixes)
     features = keras.Model(inputs, pooled, name="features")
     head_input = keras.Input(shape=pooled.shape[1:], dtype=pooled.dtype, name="pooled_features")
     head_model = keras.Model(head_input, head.build(head_input, spec), name="head")
     model = keras.Model(inputs, head_model(pooled), name="tfft_model")
     return BuiltModel(model, features, head_model, adapter)
+
+
+def _pooled(backbone: TextBackbone, head: Head, spec: HeadSpec, *, whole: bool) -> tuple[dict[str, Any], Any]:
+    """Returns new inputs of one text and its pooled features."""
+    inputs = {**backbone.inputs(), **head.inputs(spec)}
+    features_of = first_token_features if head.first_token_only(spec) and not whole else TextBackbone.features
+    # A frozen backbone has no dropout, so that training on features computed once is training on it.
+    return inputs, head.pool(features_of(backbone, inputs, frozen=spec.config.head_only), inputs, spec)
+
+
+def _side_by_side(tower: keras.Model, prefixes: Sequence[str]) -> tuple[dict[str, Any], Any]:
+    """Applies one model to several texts: Siamese towers (Bromley et al. 1993), which share all variables."""
+    inputs: dict[str, Any] = {}
+    sides = []
+    for prefix in prefixes:
+        own = {
+            name: keras.Input(item.shape[1:], dtype=item.dtype, name=f"{prefix}{name}")
+            for name, item in tower.input.items()
+        }
+        sides.append(tower(own))
+        inputs |= {f"{prefix}{name}": item for name, item in own.items()}
+    return inputs, keras.ops.stack(sides, axis=1)
 
 
 def _check_pooling(backbone: TextBackbone, config: FitConfig) -> None:
