@@ -194,7 +194,8 @@ class FineTunedModel:
 
         Returns:
             One prediction a row; for text classification a `Prediction` with `label` and `probabilities`, for token
-            classification a `TaggedText` with `entities` and `words`, for pairs a `PairPrediction` or a `PairScore`.
+            classification a `TaggedText` with `entities` and `words`, for pairs a `PairPrediction` or a `PairScore`,
+            for question answering a `PredictedAnswer`.
             None for a row of a data source that has no text.
 
         Raises:

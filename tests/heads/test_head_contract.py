@@ -32,6 +32,8 @@ def models(name: str, head_spec: HeadSpec) -> tuple[keras.Model, keras.Model]:
     inputs = {"padding_mask": mask}
     if "word_positions" in head.inputs(head_spec):  # here each token is a word
         inputs["word_positions"] = ops.where(mask > 0, ops.cumsum(mask, axis=1) - 1, -1)
+    if "candidates" in head.inputs(head_spec):  # and each may begin or end an answer
+        inputs["candidates"] = mask
     pooled = head.pool(features, inputs, head_spec)
     if len(prefixes_of(head)) > 1:  # here all texts are the same
         pooled = ops.stack([pooled] * len(prefixes_of(head)), axis=1)

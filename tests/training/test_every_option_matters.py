@@ -584,6 +584,43 @@ class Folders(keras.callbacks.Callback):
         self.seen.append(len(list(self.folder.glob("step-*"))))
 
 
+def questions_of(bench: Bench, renamed: dict[str, str], **changed: Any) -> Any:
+    table = tasks.get("question_answering").sample_data().rename(columns=renamed)
+    found = bench.split(table, task="question_answering", **changed)
+    return found.examples["train"]
+
+
+@shows_in("question_column")
+@shows_in("context_column")
+@shows_in("answers_column")
+def _the_columns_of_questions_are_read(bench: Bench) -> None:
+    expected = questions_of(bench, {})
+    for name in ("question", "context", "answers"):
+        option = {f"{name}_column": "other"}
+        found = questions_of(bench, {name: "other"}, **option)
+        assert (found.texts, found.columns) == (expected.texts, expected.columns)
+        with pytest.raises(DataError, match="no column 'other'"):
+            questions_of(bench, {}, **option)
+
+
+@shows_in("answer_start_column")
+def _answers_may_be_in_two_columns(bench: Bench) -> None:
+    table = tasks.get("question_answering").sample_data()
+    found = table["answers"].map(lambda row: row[0]["answer_start"] if row else None)
+    texts = table["answers"].map(lambda row: row[0]["text"] if row else None)
+    split = bench.split(
+        table.assign(answers=texts, at=found), task="question_answering", answer_start_column="at"
+    ).examples["train"]
+    assert split.columns == questions_of(bench, {}).columns
+
+
+@shows_in("max_answer_tokens")
+def _the_longest_answer_is_kept_for_decoding(bench: Bench) -> None:
+    table = tasks.get("question_answering").sample_data()
+    found = bench.split(table, task="question_answering", max_answer_tokens=7)
+    assert found.learned.settings["max_answer_tokens"] == 7
+
+
 def checkpoints_seen(bench: Bench, **changed: Any) -> list[int]:
     target = bench.folder / "run"
     watch = Folders(bench.folder / "run.checkpoints")

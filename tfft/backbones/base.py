@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import keras
 
+from tfft.core.errors import ConfigError
 from tfft.layers.byte_pair_offsets import BytePair
 from tfft.layers.fast_wordpiece import FastTokenizer, WordPiece, fast_tokenizer
 from tfft.layers.inference_mode import InferenceMode
+from tfft.layers.question_encoder import QuestionEncoder
 from tfft.layers.sentence_piece_offsets import SentencePiece
 from tfft.layers.text_encoder import TextEncoder
 from tfft.layers.token_offsets import Segmentation, WithOffsets, token_offsets
 
 #: Used when neither the user nor the backbone says how long a row may be.
 DEFAULT_SEQUENCE_LENGTH = 512
+#: Longest question in tokens, as in BERT's script for SQuAD; in short rows at most half of what there is room for.
+MAX_QUESTION_TOKENS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +138,53 @@ class TextBackbone:
             sequence_length=sequence_length or self.max_sequence_length or DEFAULT_SEQUENCE_LENGTH,
             faster=lambda: self.fast_tokenizer,
             offsets=lambda: self.offsets,
+            renew=self._renew_tables,
+        )
+
+    def question_encoder(self, sequence_length: int | None, *, overlap: float) -> QuestionEncoder:
+        """Returns the encoder of questions with their contexts.
+
+        Args:
+            sequence_length: Longest window in tokens; None for what the backbone allows.
+            overlap: Share of the context of a window that the next one has as well, beside the longest question.
+
+        Returns:
+            An encoder that adds this backbone's start, separator and end tokens.
+
+        Raises:
+            ConfigError: When the backbone is causal, does not mark the start or the end of a text, or windows are too
+                short for a question and a context.
+        """
+        if self.causal:
+            raise ConfigError(
+                f"{self.preset!r} is causal: its tokens do not see what follows them, so it cannot point at the first "
+                "token of an answer. Name an encoder, such as a BERT, RoBERTa or DeBERTa preset."
+            )
+        if not self.start_ids or not self.end_ids:
+            lacking = "start" if not self.start_ids else "end"
+            raise ConfigError(
+                f"{self.preset!r} has no {lacking} token, which rows of a question and its context need. Name an "
+                "encoder that has one, such as a BERT, RoBERTa or DeBERTa preset."
+            )
+        texts = self.encoder(sequence_length)
+        special = len(self.start_ids) + len(self.separator_ids) + len(self.end_ids)
+        room = texts.sequence_length - special
+        if room <= 1:
+            raise ConfigError(
+                f"sequence_length={texts.sequence_length} leaves no room for a question and its context beside "
+                f"{special} special tokens; set it to at least {special + 2}, better to 256 or more."
+            )
+        most = min(MAX_QUESTION_TOKENS, room // 2)
+        return QuestionEncoder(
+            lambda: self.offsets,
+            start_ids=self.start_ids,
+            separator_ids=self.separator_ids,
+            end_ids=self.end_ids,
+            pad_id=self.pad_id,
+            context_segment_id=int("segment_ids" in self.trunk.input),
+            sequence_length=texts.sequence_length,
+            overlap=math.floor(overlap * (room - most)),
+            max_question_tokens=most,
             renew=self._renew_tables,
         )
 

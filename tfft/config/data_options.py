@@ -51,6 +51,15 @@ class DataOptions:
     similar_label: Name | None = option(
         None, "Label of pairs that belong together, with pair_loss=contrastive. None: the one whose name says so."
     )
+    question_column: Name = option("question", "Column that holds the question.")
+    context_column: Name = option("context", "Column that holds the text in which the answer stands.")
+    answers_column: Name = option(
+        "answers", "Column of true answers, as SQuAD has them; or of their texts, with answer_start_column."
+    )
+    answer_start_column: Name | None = option(
+        None, "Column of the places of answers in their context, in characters from 0, where answers_column has texts."
+    )
+    max_answer_tokens: Annotated[int, Field(ge=1)] = option(30, "Longest answer that is predicted, in tokens.")
     encoding: Name = option("utf-8", "Character encoding of text files.")
     quality: dict[str, Literal["report", "drop", "fail", "off"]] | None = option(
         None, "Policy of single data checks, by name. None: leakage and undecodable bytes fail, the rest is reported."

@@ -16,8 +16,8 @@ from tfft.data.read import Reader
 from tfft.data.schema import HowToRead
 
 #: What a column holds: "text" is cleaned, "value" is stripped, "list" and "values" are lists of them, "items" are lists
-#: of anything, "value or values" is what the name says.
-Kind = Literal["text", "value", "list", "values", "items", "value or values"]
+#: of anything, "value or values" is what the name says, and "any" is anything as it is.
+Kind = Literal["text", "value", "list", "values", "items", "value or values", "any"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +47,12 @@ def read_cells(
     Args:
         reader: The source, opened with at least these columns.
         kinds: Name of each column to what it holds: "text" (cleaned), "value" (a string, stripped), "list" (of
-            strings), "values" (a list of values, stripped), "items" (a list of anything), or "value or values".
+            strings), "values" (a list of values, stripped), "items" (a list of anything), "value or values", or "any"
+            (anything as it is).
         how: What is done with rows on the way.
         console: Where rows left out are said.
-        may_be_empty: Columns of "items" or "value or values" whose lists may be empty, and whose texts may be blank.
+        may_be_empty: Columns of "items" or "value or values" whose lists may be empty, and whose texts may be blank;
+            and columns of "any" whose cells may be null.
 
     Returns:
         The rows.
@@ -88,6 +90,8 @@ def _judged(cells: list[Any], kind: Kind, may_be_empty: bool) -> list[Any]:
     """Returns what faults are looked for in: of anything, only that it is there."""
     if kind == "items":
         return [None if cell is None else "" if not cell and not may_be_empty else "-" for cell in cells]
+    if kind == "any":
+        return ["-" if may_be_empty or cell is not None else None for cell in cells]
     if may_be_empty:
         return ["-" if cell == [] or (isinstance(cell, str) and not cell.strip()) else cell for cell in cells]
     return cells
@@ -97,16 +101,16 @@ def _made(cell: Any, kind: Kind, how: HowToRead) -> Any:
     if kind == "text":
         text = as_unicode(cell)
         return text if how.clean is None else how.clean(text)
+    if kind in ("items", "any"):
+        return cell
     if kind == "value" or isinstance(cell, str):
         return as_unicode(cell).strip()
-    if kind == "items":
-        return cell
     return [as_unicode(item) if kind == "list" else as_unicode(item).strip() for item in cell]
 
 
 def _refuse_others(cells: Sequence[Any], kind: Kind, where: str, first_row: int) -> None:
     for place, cell in enumerate(cells):
-        if cell is None:
+        if cell is None or kind == "any":
             continue
         is_list = isinstance(cell, list)
         if kind == "value or values" and isinstance(cell, str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -92,18 +92,20 @@ class SequenceOutputs:
         rows: Outputs of the items, float of shape `(items, num_outputs)`.
         shared: What the model says once for all rows, float of shape `(lines, num_outputs)`, such as the scores of
             tags that follow each other; no lines when there is no such thing.
+        context: What is known of the items besides, such as the places of tokens; None while rows are of no example.
     """
 
     rows: RaggedRows
     shared: np.ndarray
+    context: Any = None
 
     def __len__(self) -> int:
         """Returns the number of rows."""
         return len(self.rows)
 
-    def joined(self, counts: np.ndarray) -> SequenceOutputs:
-        """Returns the outputs of rows that are so many of these, one after the other."""
-        return SequenceOutputs(self.rows.joined(counts), self.shared)
+    def joined(self, counts: np.ndarray, context: Any = None) -> SequenceOutputs:
+        """Returns the outputs of rows that are so many of these, one after the other, with what is known besides."""
+        return SequenceOutputs(self.rows.joined(counts), self.shared, context)
 
     @property
     def finite(self) -> bool:

@@ -243,8 +243,9 @@ def _answer(item: Any, where: str) -> Answer:
     if isinstance(item, dict) and isinstance(item.get("text"), str):
         start: Any = item.get("answer_start")
         with contextlib.suppress(TypeError, ValueError, OverflowError):
-            if not isinstance(start, bool) and int(start) == float(start):
-                return {"text": item["text"], "answer_start": int(start)}
+            place = float(start)
+            if not isinstance(start, bool) and place.is_integer():
+                return {"text": item["text"], "answer_start": int(place)}
     raise DataError(f'{where}: expected an answer like {{"text": "a word", "answer_start": 3}}, got {_shown(item)}.')
 
 

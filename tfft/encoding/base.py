@@ -56,11 +56,11 @@ class EncodedRows:
             outputs: An array whose first axis are rows, or `SequenceOutputs`.
 
         Returns:
-            The same for examples; the items of an example are those of its rows, in order.
+            The same for examples; the items of an example are those of its rows, in order, and the context is theirs.
         """
         if self.windows is None or not isinstance(outputs, SequenceOutputs):
             return outputs
-        return outputs.joined(self.windows)
+        return outputs.joined(self.windows, self.context)
 
 
 class Served(NamedTuple):

@@ -20,7 +20,7 @@ from tfft.encoding.base import EncodedRows, RowEncoding
 from tfft.inference import ForwardRunner
 from tfft.metrics.base import Metrics
 from tfft.splitting import SplitData, without_rows
-from tfft.tasks.base import Targets, tasks
+from tfft.tasks.base import RowTargets, Targets, tasks
 from tfft.training.build import BuiltModel
 
 #: Features of words that are computed once and kept, in bytes.
@@ -40,7 +40,7 @@ class Encoded:
 
     rows: EncodedRows
     targets: Targets
-    row_targets: Targets
+    row_targets: RowTargets
     cached: bool = False
 
 

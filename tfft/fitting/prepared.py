@@ -37,7 +37,7 @@ from tfft.layers.recompute import recompute
 from tfft.loading import load_run
 from tfft.peft.files import DESCRIPTION
 from tfft.splitting import SplitData
-from tfft.tasks.base import Targets, tasks
+from tfft.tasks.base import RowTargets, tasks
 from tfft.training.build import BuiltModel, build_model, check_trainable, what_is_trained, with_room
 from tfft.training.diverged import write_diverged
 from tfft.training.feeding import TrainingData
@@ -199,7 +199,7 @@ def diverged_step(data: SplitData, split: Encoded, config: FitConfig, model: ker
     return error
 
 
-def _flat(targets: Targets) -> np.ndarray:
+def _flat(targets: RowTargets) -> np.ndarray:
     return targets.values if isinstance(targets, RaggedRows) else targets
 
 

@@ -16,6 +16,7 @@ from tfft.core.errors import ConfigError, DataError, name_list, unknown_name
 from tfft.core.learned import Learned
 from tfft.core.registry import Registry
 from tfft.data.origin import Origin
+from tfft.data.question_rows import TrueAnswers
 from tfft.data.ragged_rows import RaggedRows
 from tfft.data.read import Reader
 from tfft.data.schema import HowToRead, TextExamples
@@ -28,14 +29,17 @@ if TYPE_CHECKING:
     from tfft.backbones.base import TextBackbone
     from tfft.encoding.base import EncodedRows, RowEncoding
 
-#: What outputs are compared with: an array whose first axis are rows, or rows of different length.
-Targets = np.ndarray | RaggedRows
+#: What the loss compares outputs with: an array whose first axis are rows, or rows of different length.
+RowTargets = np.ndarray | RaggedRows
+#: What the metrics compare outputs with, one for each example.
+Targets = RowTargets | TrueAnswers
 #: Options that not every task has; a task names those that it uses.
 TASK_OPTIONS = (
     "label_column", "label_separator", "tokens_column", "tags_column", "spans_column", "tag_scheme", "words",
     "window_overlap", "head", "pooling", "class_weights", "resample", "label_smoothing", "regression_loss",
     "thresholds", "focal_gamma", "r_drop", "packing", "augment", "streaming", "mask_personal_data",
     "first_column", "second_column", "similar_label", "pair_encoder", "pair_loss",
+    "question_column", "context_column", "answers_column", "answer_start_column", "max_answer_tokens",
 )  # fmt: skip
 
 
@@ -138,9 +142,11 @@ class Task(abc.ABC):
     def targets(self, examples: TextExamples, learned: Learned) -> Targets:
         """Returns what the metrics compare outputs with, one for each example."""
 
-    def row_targets(self, targets: Targets, rows: EncodedRows) -> Targets:
+    def row_targets(self, targets: Targets, rows: EncodedRows) -> RowTargets:
         """Returns what the loss compares outputs with, one for each row of tokens."""
         del rows
+        if isinstance(targets, TrueAnswers):
+            raise TypeError(f"{type(self).__name__} has to say where answers are in rows of tokens.")
         return targets
 
     def row_units(self, rows: EncodedRows) -> np.ndarray | None:

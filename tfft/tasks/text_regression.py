@@ -115,7 +115,7 @@ class TextRegression(Task):
         numbers = np.array(examples.columns[NUMBERS], dtype=np.float64)
         return np.stack([numbers, _standardised(numbers, learned)], axis=1)
 
-    def row_targets(self, targets: Targets, rows: EncodedRows) -> Targets:
+    def row_targets(self, targets: Targets, rows: EncodedRows) -> np.ndarray:
         """Returns the standardised numbers, float32 of shape `(rows,)`."""
         standardised: np.ndarray = np.asarray(targets)[:, 1].astype(np.float32)
         return standardised

@@ -21,7 +21,7 @@ from tfft.data.schema import HowToRead, TextExamples
 from tfft.data.tagged_words import LEARNED_TAGS, WORDS, spanned_examples, tagged_examples
 from tfft.metrics.entities import EntityMetrics, entity_metrics
 from tfft.tasks._tags import learn_tags, shape_tags, tag_rules
-from tfft.tasks.base import Targets, Task, register_task
+from tfft.tasks.base import RowTargets, Targets, Task, register_task
 
 if TYPE_CHECKING:
     import keras
@@ -182,10 +182,10 @@ class TokenClassification(Task):
         flat = [np.array([numbers[tag] for tag in tags], np.int32) for tags in rows]
         return RaggedRows.from_rows(flat, np.empty(0, np.int32))
 
-    def row_targets(self, targets: Targets, rows: EncodedRows) -> Targets:
+    def row_targets(self, targets: Targets, rows: EncodedRows) -> RowTargets:
         """Cuts the tags of examples into those of windows; each word is tagged in one of them."""
         if not isinstance(targets, RaggedRows) or rows.items is None:
-            return targets
+            return super().row_targets(targets, rows)
         return RaggedRows.from_lengths(targets.values, rows.items)
 
     def row_units(self, rows: EncodedRows) -> np.ndarray | None:
