@@ -95,8 +95,11 @@ def japanese() -> list[tuple[list[str], list[str]]]:
     for line in path.read_text("utf-8").splitlines():
         fields = line.split("\t")
         if len(fields) > 1:
-            found[-1][0].append(fields[0])
-            found[-1][1].append(fields[-1])
+            words, tags = found[-1]
+            # Two tags go on where nothing has begun.
+            goes_on = tags and fields[-1][1:] == tags[-1][1:]
+            words.append(fields[0])
+            tags.append(fields[-1] if goes_on or not fields[-1].startswith("I") else f"B{fields[-1][1:]}")
         elif found[-1][0]:
             found.append(([], []))
     return [sentence for sentence in found if sentence[0]]

@@ -282,7 +282,7 @@ def test_the_threshold_is_the_best_on_the_validation_split_and_between_two_score
     places = np.argsort(scores)[[1, 2, 4, 5, 9]].tolist()
     targets = TrueAnswers([[item.text] if place in places else [] for place, item in enumerate(best_answers)])
     learned = dataclasses.replace(learned, settings={**learned.settings, "no_answer_threshold": 0.5})
-    threshold = TASK.tuned(outputs, targets, learned).settings["no_answer_threshold"]
+    threshold = TASK.tuned(outputs, targets, learned, Console(quiet=True)).settings["no_answer_threshold"]
 
     def f1(at: float) -> float:
         tried = dataclasses.replace(learned, settings={**learned.settings, "no_answer_threshold": at})
@@ -296,9 +296,9 @@ def test_the_threshold_is_the_best_on_the_validation_split_and_between_two_score
 
 def test_the_threshold_stays_where_nothing_is_without_an_answer(rows: EncodedRows) -> None:
     outputs, learned = scored(rows, 1, threshold=None)
-    assert TASK.tuned(outputs, TrueAnswers([["a"], [], ["b"], ["c"]]), learned) is learned
+    assert TASK.tuned(outputs, TrueAnswers([["a"], [], ["b"], ["c"]]), learned, Console(quiet=True)) is learned
     outputs, learned = scored(rows, 1, threshold=0.5)
-    assert TASK.tuned(outputs, TrueAnswers([["a"]] * 4), learned) is learned
+    assert TASK.tuned(outputs, TrueAnswers([["a"]] * 4), learned, Console(quiet=True)) is learned
 
 
 @pytest.fixture(scope="module")

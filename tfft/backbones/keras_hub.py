@@ -17,6 +17,7 @@ import numpy as np
 from tfft.backbones.base import TextBackbone
 from tfft.backbones.blank_weights import loaded_without_drawing
 from tfft.backbones.packaged import DEFAULT_TEXT_PRESET, PACKAGED_PRESETS
+from tfft.backbones.preset_directory import check_not_quantized, check_preset_directory
 from tfft.backbones.recurrent import BILSTM, RecurrentBackbone, is_recurrent, load_recurrent, save_recurrent
 from tfft.core.errors import ArtifactError, PresetError, nearest
 from tfft.layers.byte_pair_offsets import BytePair
@@ -313,41 +314,10 @@ def _resolve(preset: str) -> str:
     if (directory / "run.json").is_file():  # a run directory of tfft holds its backbone as a preset
         directory = directory / "preset"
     if directory.name == "preset" and (directory.parent / "run.json").is_file():
-        _check_not_quantized(preset, directory.parent)
+        check_not_quantized(preset, directory.parent)
     if not is_recurrent(directory):
-        _check_preset_directory(directory)
+        check_preset_directory(directory)
     return str(directory)
-
-
-def _check_preset_directory(directory: Path) -> None:
-    config = directory / "config.json"
-    if not config.is_file():
-        raise PresetError(f"{directory} is no preset: it has no config.json.")
-    try:
-        settings = json.loads(config.read_text("utf-8"))
-    except ValueError as error:
-        raise PresetError(f"{directory} is no preset: its config.json is not valid JSON: {error}.") from None
-    if "model_type" in settings and not any(directory.glob("*.safetensors")):
-        raise PresetError(
-            f"{directory} is a Hugging Face directory without safetensors weights. Pickled weights (pytorch_model.bin) "
-            "are not loaded, since they can run code; convert them with save_pretrained(safe_serialization=True)."
-        )
-
-
-def _check_not_quantized(preset: str, run: Path) -> None:
-    """KerasHub's files do not say that they are quantized, and its error would be one of shapes."""
-    try:
-        config = json.loads((run / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return  # what is wrong is said by whoever reads the run
-    mode = config.get("quantize_base")
-    if mode is not None:
-        raise PresetError(
-            f"The preset {preset!r} is the backbone of a run with quantize_base={mode!r}: its weights are rounded, and "
-            f"nothing but that run's adapter was trained. Name the preset that the run began with, "
-            f"{config.get('preset') or DEFAULT_TEXT_PRESET!r}, with quantize_base={mode!r} if it should be quantized "
-            "again."
-        )
 
 
 def _load_tokenizer(location: str) -> Any:
