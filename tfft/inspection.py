@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import RenderableType
 
 from tfft.checking import TokenLengths, check_splits
-from tfft.config import FitConfig
+from tfft.config import FitConfig, option_names
 from tfft.console import Console, as_text
 from tfft.core.errors import nearest
 from tfft.data.cell_faults import CELL_CHECKS, Policy
@@ -22,6 +22,7 @@ from tfft.evaluation.tables import render
 from tfft.metrics.base import Table
 from tfft.quality.report import QualityReport
 from tfft.splitting import Sources, read_and_split
+from tfft.tasks.base import tasks
 
 #: Distinct values that are counted in a column; beyond, it is not one of categories.
 MOST_DISTINCT = 1000
@@ -235,7 +236,9 @@ def inspect_source(source: Any, config: FitConfig, console: Console, *, rows: in
             columns[name].add([None] * count)
         first_rows += _first(chunk, rows - len(first_rows))
         total += count
-    used = {role: _used(getattr(config, role), columns) for role in ("text_column", "label_column")}
+    wanted = tasks.get(str(config.task)).columns(config, labelled=True) or []
+    roles = {getattr(config, name): name for name in option_names() if name.endswith("_column")}
+    used = {roles[name]: _used(name, columns) for name in wanted}
     notes = [
         f"There is no column {getattr(config, role)!r}: {role}={nearest(getattr(config, role), columns) or '...'!r} "
         f"(--{role.replace('_', '-')}) names another."
@@ -245,7 +248,14 @@ def inspect_source(source: Any, config: FitConfig, console: Console, *, rows: in
     first = [{name: row.get(name, "null") for name in columns} for row in first_rows]
     origin = reader.origin
     return Inspection(
-        describe(source), total, origin.ranges(), columns, first, used["text_column"], used["label_column"], notes
+        describe(source),
+        total,
+        origin.ranges(),
+        columns,
+        first,
+        used.get("text_column"),
+        used.get("label_column"),
+        notes,
     )
 
 

@@ -14,7 +14,7 @@ from tfft.console import show
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("inspect")(with_config_options(inspect, hidden={"quality", "task"}))
+    app.command("inspect")(with_config_options(inspect, hidden={"quality"}))
 
 
 def inspect(
