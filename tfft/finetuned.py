@@ -222,7 +222,7 @@ class FineTunedModel:
         Raises:
             DataError: When the data cannot be read.
         """
-        examples = self.read(source, labelled=False)
+        examples = self.task.shaped(self.read(source, labelled=False), self.learned)
         predictions = self._predictions(examples, batch_size, self._console)
         found: list[tuple[str | None, Any]] = [(None, None)] * examples.where.total
         for row, text, prediction in zip(examples.rows, examples.texts, predictions, strict=True):

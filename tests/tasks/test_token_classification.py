@@ -202,6 +202,8 @@ def test_prediction_takes_words_of_files_and_texts(trained: tfft.FineTunedModel,
     assert [[word.text for word in item.words] for item in from_words] == [
         ["the", "film", "was", "dull"], ["the", "cast", "was", "weak"],
     ]  # fmt: skip
+    path.write_text("the O\nfilm/plot O\nwas O\ndull; O\n")  # words that no cut would give
+    assert [word.text for word in trained.predict(path)[0].words] == ["the", "film/plot", "was", "dull;"]
     from_texts = trained.predict(pd.DataFrame({"text": ["the film was dull", None]}))
     assert from_texts[0].entities == from_words[0].entities
     assert from_texts[1] is None

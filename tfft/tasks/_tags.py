@@ -69,17 +69,20 @@ def shape_tags(examples: TextExamples, learned: Learned) -> TextExamples:
     """Writes the tags of examples in the scheme that is learned, and cuts texts into the words that are tagged.
 
     Args:
-        examples: Labelled examples as they were read.
+        examples: Examples as they were read, with or without tags.
         learned: What `learn_tags` found out, as settings.
 
     Returns:
-        The examples with the columns `WORDS`, `PLACES` and `LEARNED_TAGS` instead of what was read.
+        The examples with the columns `WORDS`, `PLACES` and `LEARNED_TAGS` instead of what was read. Without tags: with
+        the words that were given, unless characters are tagged; raw texts as they are.
 
     Raises:
         DataError: When tags or spans do not fit.
     """
     cut: WordCut = learned.settings["words"]
     target: TagScheme = learned.settings["scheme"]
+    if TAGS not in examples.columns and SPANS not in examples.columns:
+        return _with_given_words(examples, cut)
     texts, places, tags = [], [], []
     if GIVEN in examples.columns:
         scheme: TagScheme | None = learned.settings["given_scheme"]
@@ -112,6 +115,14 @@ def shape_tags(examples: TextExamples, learned: Learned) -> TextExamples:
     words = [[text[start:end] for start, end in row] for text, row in zip(texts, places, strict=True)]
     columns: dict[str, Sequence[Any]] = {WORDS: words, PLACES: places, LEARNED_TAGS: tags}
     return dataclasses.replace(examples, texts=texts, columns=columns)
+
+
+def _with_given_words(examples: TextExamples, cut: WordCut) -> TextExamples:
+    words = examples.columns.get(GIVEN)
+    if words is None or cut == "characters":
+        return examples
+    columns = {WORDS: words, PLACES: [join_words(row)[1] for row in words]}
+    return dataclasses.replace(examples, columns=columns)
 
 
 def tag_rules(labels: Sequence[str], scheme: TagScheme) -> TagRules:

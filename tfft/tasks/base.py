@@ -130,7 +130,7 @@ class Task(abc.ABC):
         """
 
     def shaped(self, examples: TextExamples, learned: Learned) -> TextExamples:
-        """Returns labelled examples of any split in the way that was learned."""
+        """Returns examples of any source, labelled or not, in the way that was learned."""
         del learned
         return examples
 
