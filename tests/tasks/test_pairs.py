@@ -171,7 +171,7 @@ def test_contrastive_training_draws_similar_pairs_together(tiny_preset: str) -> 
     assert similar[same].mean() > similar[~same].mean() + 0.2
 
 
-@pytest.mark.parametrize("peft", ["lora", "prefix", "prompt"])
+@pytest.mark.parametrize("peft", ["lora", "prefix", pytest.param("prompt", marks=pytest.mark.slow)])
 def test_methods_train_in_both_towers(tiny_preset: str, peft: str, tmp_path: Path) -> None:
     options = {"rank": 2} if peft == "lora" else {"num_virtual_tokens": 3}
     model = fitted(
@@ -202,6 +202,7 @@ def test_heads_train_on_features_computed_once(tiny_preset: str, task: str, opti
     assert found == pytest.approx(model.report.after.scalars(), abs=1e-4)
 
 
+@pytest.mark.slow  # every task is tried in micro-batches, as a cross-encoder
 def test_micro_batches_take_the_steps_of_the_whole_batch(tiny_preset: str, tmp_path: Path) -> None:
     backbone = keras_hub.models.Backbone.from_preset(tiny_preset)
     still = type(backbone)(**{**backbone.get_config(), "dropout": 0.0})
