@@ -27,6 +27,8 @@ LONG_FILES = (
     "test_every_option_matters.py",
     "test_architectures.py",
     "test_peft_contract.py",
+    "test_task_contract.py",
+    "test_mirrored.py",
 )
 
 

@@ -28,6 +28,9 @@ LABELS, NUMBERS = "pair_classification", "pair_regression"
 PAIRS = [("the film was funny", "a dull plot"), ("the cast", "the cast"), ("", "a silly film"), ("weak music " * 9, "")]
 
 
+SLOW = pytest.mark.slow
+
+
 def table(task: str) -> pd.DataFrame:
     return tasks.get(task).sample_data()
 
@@ -171,7 +174,9 @@ def test_contrastive_training_draws_similar_pairs_together(tiny_preset: str) -> 
     assert similar[same].mean() > similar[~same].mean() + 0.2
 
 
-@pytest.mark.parametrize("peft", ["lora", "prefix", pytest.param("prompt", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "peft", ["lora", *(pytest.param(name, marks=pytest.mark.slow) for name in ("prefix", "prompt"))]
+)
 def test_methods_train_in_both_towers(tiny_preset: str, peft: str, tmp_path: Path) -> None:
     options = {"rank": 2} if peft == "lora" else {"num_virtual_tokens": 3}
     model = fitted(

@@ -476,6 +476,7 @@ def test_no_context_is_in_two_splits() -> None:
     assert not any(one & other for one, other in itertools.combinations(seen, 2))
 
 
+@pytest.mark.slow
 def test_micro_batches_and_cached_features_change_nothing(options: dict[str, Any]) -> None:
     table = TASK.sample_data()
     chosen = options | {"freeze": "backbone", "dropout": 0.0, "batch_size": 8, "sequence_length": 12}
@@ -488,6 +489,7 @@ def test_micro_batches_and_cached_features_change_nothing(options: dict[str, Any
     assert once.evaluate(table).metrics.scalars() == pytest.approx(figures, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_an_adapter_is_trained_saved_and_loaded(options: dict[str, Any], tmp_path: Path) -> None:
     chosen: dict[str, Any] = {
         "peft": {"method": "lora", "rank": 2},

@@ -170,6 +170,7 @@ def test_long_rows_are_tagged_to_the_last_word_in_windows(tiny_preset: str, samp
     assert len(found.entities) > 30
 
 
+@pytest.mark.slow  # every task is tried in micro-batches on two replicas
 def test_accumulation_takes_the_same_steps(tiny_preset: str, sample: pd.DataFrame, tmp_path: Path) -> None:
     """The loss is a mean over the words of the batch, however it is cut; without dropout, to rounding."""
     still = keras_hub.models.Backbone.from_preset(tiny_preset, load_weights=False, dropout=0.0)
@@ -251,6 +252,7 @@ def tags(found: Any) -> list[str]:
     return [word.tag for word in found.words]
 
 
+@pytest.mark.slow
 def test_an_adapter_among_others_tags_as_its_own_model(
     trained: tfft.FineTunedModel, tiny_preset: str, sample: pd.DataFrame, opinions: pd.DataFrame, tmp_path: Path
 ) -> None:

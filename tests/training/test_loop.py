@@ -15,6 +15,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 import tfft
 from tfft.config import FitConfig
 from tfft.core.errors import ConfigError, TrainingError
+from tfft.core.learned import Learned
 from tfft.tasks.base import tasks
 
 #: The losses of each epoch of the `full_run` fixture. When a change of the numbers is intended, write them anew with
@@ -101,7 +102,7 @@ def test_weights_that_diverge_in_the_last_step_end_the_run_too(opinions: pd.Data
 
 def sample_weights(targets: np.ndarray, class_weights: Any) -> np.ndarray:
     config = FitConfig(task="text_classification", class_weights=class_weights)
-    return tasks.get("text_classification").sample_weights(targets, ["bad", "fair", "good"], config)
+    return tasks.get("text_classification").sample_weights(targets, Learned(["bad", "fair", "good"]), config)
 
 
 def test_balanced_class_weights_are_those_of_scikit_learn() -> None:
