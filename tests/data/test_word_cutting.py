@@ -33,13 +33,20 @@ def test_the_cuts_are_those_of_the_graph(how: WordCut, text: str) -> None:
 def test_every_character_of_the_basic_plane_is_cut_as_in_the_graph(how: WordCut) -> None:
     known = [
         chr(number)
-        for number in range(1, 0x10000)
+        for number in range(0x10000)
         if unicodedata.ucd_3_2_0.category(chr(number)) not in ("Cs", "Cn", "Co")
         and unicodedata.ucd_3_2_0.category(chr(number)) == unicodedata.category(chr(number))
     ]
     assert len(known) > 40_000
     text = "a".join(known)
     assert cut_words(text, how) == in_graph(text, how)
+
+
+@pytest.mark.parametrize("how", CUTS)
+def test_nothing_behind_a_nul_is_lost(how: WordCut) -> None:
+    text = "a\x00 film\x00script \x00 was"
+    assert cut_words(text, how) == in_graph(text, how)
+    assert in_graph(text, how)[-1][1] == len(text)
 
 
 @given(st.lists(st.text(LETTERS.filter(lambda letter: not letter.isspace()), min_size=1, max_size=5), max_size=8))

@@ -54,6 +54,8 @@ def split_words(texts: tf.Tensor, words: WordSplit) -> SplitTexts:
     pattern = _PATTERNS[words]
     # What no UTF-8 decoder takes would end the search of the regular expression.
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace", replace_control_characters=False)
+    # So would a NUL, which is one character, as what stands for it.
+    texts = tf.strings.regex_replace(texts, r"\x00", "\ufffd")
     pieces, _, _ = tensorflow_text.regex_split_with_offsets(texts, pattern, pattern)
     sizes = tf.strings.length(pieces.flat_values, unit="UTF8_CHAR")
     # Pieces between words are kept by the split as well: together the pieces are the text.
