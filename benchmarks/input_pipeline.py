@@ -245,11 +245,12 @@ def training(texts: list[str], targets: Any, backbone: Any, encoder: Any) -> Run
     from tfft.data.order import EpochOrder
     from tfft.data.pipeline import token_gather, training_dataset
     from tfft.data.token_cache import encode_texts
+    from tfft.heads.base import HeadPart
     from tfft.training.build import build_model
     from tfft.training.optimizer import build_optimizer
 
     config = FitConfig(task="text_classification")
-    model = build_model(backbone, "classifier", config, 3).model
+    model = build_model(backbone, [HeadPart("", "classifier", config, 3)], config).model
     optimizer = build_optimizer(config, STEPS, model.trainable_variables)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=optimizer, loss=loss, jit_compile=False)

@@ -20,10 +20,9 @@ from tfft.console import Console
 from tfft.core.errors import ArtifactError, ConfigError, DataError, unknown_name
 from tfft.core.learned import Learned
 from tfft.data.pipeline import Gather, array_gather
-from tfft.data.ragged_rows import SequenceOutputs
 from tfft.data.schema import TextExamples
 from tfft.encoding.base import RowEncoding
-from tfft.inference import ForwardRunner
+from tfft.inference import ForwardRunner, as_rows
 from tfft.peft.adapter_set import AdapterSet
 from tfft.peft.base import Base, freeze_base, is_quantized, quantize_base
 from tfft.peft.files import SavedAdapter, read_adapter
@@ -52,7 +51,8 @@ class _Member:
         """Rows of adapters with the same can go through the backbone together."""
         config, length = self.config, self.encoding.sequence_length
         cut = config.window_overlap, self.learned.settings.get("words")
-        return config.task, self.task.head(config), config.pooling, length, config.mask_personal_data, *cut
+        heads = self.task.head(config), repr(config.tasks), config.pooling
+        return config.task, *heads, length, config.mask_personal_data, *cut
 
 
 class AdaptedModel:
@@ -99,7 +99,7 @@ class AdaptedModel:
             encoding = task.encoding(self._backbone, config, learned, saved.head.options["sequence_length"])
             self._adapters.add(name, saved)
             try:
-                built = assemble(self._backbone, task.head(config), config, task.num_outputs(learned))
+                built = assemble(self._backbone, task.head_parts(config, learned))
                 for variable in built.head.weights:
                     variable.assign(saved.head.weights[variable.path])
             except BaseException:
@@ -213,7 +213,7 @@ class AdaptedModel:
         pooled = runner.outputs(
             gather, rows.lengths, batch_size=batch_size, console=self._console, what="predicting", items=rows.items
         )
-        features = pooled.rows if isinstance(pooled, SequenceOutputs) else pooled
+        features = as_rows(pooled)
         quiet = Console(quiet=True)
         for name in dict.fromkeys(names):
             own, places = self._members[name], np.flatnonzero([other == name for other in names])
@@ -272,8 +272,8 @@ class _ByRow(keras.layers.Layer):
             return model(rest, training=False)
 
     def compute_output_spec(self, inputs: Mapping[str, Any]) -> Any:
-        output = self._parts()[1].output
-        return keras.KerasTensor(output.shape, output.dtype)
+        outputs = self._parts()[1].output
+        return keras.tree.map_structure(lambda output: keras.KerasTensor(output.shape, output.dtype), outputs)
 
 
 def _by_row(adapters: AdapterSet, features: keras.Model) -> keras.Model:

@@ -45,7 +45,7 @@ def load_run(directory: Path, console: Console) -> FineTunedModel:
         quantize = None if mode is None else functools.partial(quantize_base, mode=mode)
         backbone = load_saved_text_backbone(directory / PRESET, quantize)
         learned = Learned(labels, details["task_settings"])
-        built = build_model(backbone, task.head(config), config, task.num_outputs(learned))
+        built = build_model(backbone, task.head_parts(config, learned), config)
         built.head.load_weights(directory / HEAD_WEIGHTS)
         if built.adapter is not None and not built.adapter.trains_base:
             built.adapter.load_state(read_adapter(directory / ADAPTER).weights)
@@ -98,7 +98,7 @@ def load_adapter_run(directory: Path, preset: str | None, console: Console) -> F
         record = RunRecord({}, options["best_epoch"], {}, list(options["held_out"]), {})
         backbone = load_text_backbone(preset or config.preset)
         learned = Learned(list(saved.labels), options["task_settings"])
-        built = build_model(backbone, task.head(config), config, task.num_outputs(learned))
+        built = build_model(backbone, task.head_parts(config, learned), config)
         if built.adapter is None:
             raise ArtifactError(f"{directory}: its config names no method; it was altered.")
         load_saved(built.adapter, saved)

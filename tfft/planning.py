@@ -31,15 +31,13 @@ from tfft.distribute.memory import (
 )
 from tfft.distribute.plan import ExecutionPlan
 from tfft.evaluation.tables import render
+from tfft.heads.base import HeadPart
 from tfft.layers.recompute import recompute
 from tfft.metrics.base import Table
 from tfft.peft.report import PeftReport, peft_report
 from tfft.splitting import Sources, split_data
 from tfft.tasks.base import tasks
 from tfft.training.build import build_model, with_room
-
-#: Classes of the imagined head when there is no data.
-_FEWEST_LABELS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,10 +139,10 @@ def plan_run(
         return RunPlan(plan)
     with plan.policy():
         backbone = with_room(load_text_backbone(config.preset, plan.precision), config)
-        width, labels = _sizes(config, sources, backbone, console)
-        model = build_model(backbone, tasks.get(str(config.task)).head(config), config, labels).model
+        width, parts = _sizes(config, sources, backbone, console)
+        model = build_model(backbone, parts, config).model
         workload = workload_of(config, plan, width)
-        others = functools.partial(_with_lora, backbone, config, labels, workload)
+        others = functools.partial(_with_lora, backbone, config, parts, workload)
         return RunPlan(plan, plan_memory(model, backbone.blocks, workload, plan.kind, config, others))
 
 
@@ -161,7 +159,7 @@ def report_peft(config: FitConfig) -> PeftReport:
         ConfigError: When there is no method.
     """
     backbone = load_text_backbone(config.preset)
-    built = build_model(backbone, tasks.get(str(config.task)).head(config), config, _FEWEST_LABELS)
+    built = build_model(backbone, tasks.get(str(config.task)).head_parts(config, None), config)
     if built.adapter is None:
         raise ConfigError("No method is named; pass for instance peft='lora'.")
     return peft_report(built.model, built.adapter)
@@ -202,7 +200,7 @@ def plan_memory(
 
 
 def _with_lora(
-    backbone: TextBackbone, config: FitConfig, labels: int, workload: Workload
+    backbone: TextBackbone, config: FitConfig, parts: Sequence[HeadPart], workload: Workload
 ) -> Mapping[str, MemoryEstimate]:
     """Estimates LoRA in place of full training; nothing where the backbone has no layers for it, or another method."""
     if config.head_only or config.peft_method is not None:
@@ -210,7 +208,7 @@ def _with_lora(
     trained = backbone.model.trainable_variables
     imagined = dataclasses.replace(config, peft="lora")
     try:
-        built = build_model(backbone, tasks.get(str(config.task)).head(config), imagined, labels)
+        built = build_model(backbone, parts, imagined)
         found = estimate(built.model, workload)
         if built.adapter is not None:
             built.adapter.remove()
@@ -227,12 +225,14 @@ def _for_all_parts(free: int | None, now: MemoryEstimate) -> int | None:
     return None if free is None else free + now.parameters
 
 
-def _sizes(config: FitConfig, sources: Sources | None, backbone: TextBackbone, console: Console) -> tuple[int, int]:
-    """Returns the widest row in tokens and the number of outputs."""
-    if sources is None:
-        return backbone.encoder(config.sequence_length).sequence_length, _FEWEST_LABELS
+def _sizes(
+    config: FitConfig, sources: Sources | None, backbone: TextBackbone, console: Console
+) -> tuple[int, tuple[HeadPart, ...]]:
+    """Returns the widest row in tokens and the heads."""
     task = tasks.get(str(config.task))
+    if sources is None:
+        return backbone.encoder(config.sequence_length).sequence_length, task.head_parts(config, None)
     data = split_data(config, sources, console)
     encoding = task.encoding(backbone, config, data.learned, config.sequence_length)
     rows = encoding.encode(data.examples[TRAIN], console, what=TRAIN)
-    return int(rows.lengths.max()), task.num_outputs(data.learned)
+    return int(rows.lengths.max()), task.head_parts(config, data.learned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import json
 import re
 import subprocess
 import sys
@@ -26,22 +26,61 @@ def blocks(language: str, page: str = README) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, opinions: pd.DataFrame) -> Path:
-    """A folder as the README assumes it: reviews.csv and more.csv, and the commands on the path."""
+#: Begins what a snippet prints.
+MARK = "=== snippet: "
+#: Runs the snippets that it is given as JSON: Python by itself, commands as the entry point `tfft` does.
+RUNNER = f"""
+import json, os, shlex, sys
+from tfft.cli.app import app
+for page, language, code in json.load(open(sys.argv[1])):
+    print({MARK!r} + page + " " + language, flush=True)
+    os.chdir(os.path.join(sys.argv[2], page + " " + language))
+    if language == "python":
+        exec(code, {{"__name__": "__main__"}})
+        continue
+    for line in code.splitlines():
+        command, *arguments = shlex.split(line, comments=True)
+        assert command == "tfft", line
+        app(arguments, standalone_mode=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, opinions: pd.DataFrame) -> Path:
+    """For each page and language a folder as it assumes it: reviews.csv, more.csv and the config file."""
+    where = tmp_path_factory.mktemp("documents")
     table = opinions.rename(columns={"label": "sentiment"}).replace({"good": "positive", "bad": "negative"})
-    table.to_csv(tmp_path / "reviews.csv", index=False)
-    table.to_csv(tmp_path / "more.csv", index=False)
-    for block in blocks("yaml"):
-        (tmp_path / "config.yaml").write_text(block)
-    return tmp_path
+    for page in ("README", *(path.stem for path in (ROOT / "docs").glob("*.md"))):
+        for language in ("python", "sh"):
+            own = where / f"{page} {language}"
+            own.mkdir()
+            table.to_csv(own / "reviews.csv", index=False)
+            table.to_csv(own / "more.csv", index=False)
+            for block in blocks("yaml"):
+                (own / "config.yaml").write_text(block)
+    return where
 
 
-def run(command: list[str], cwd: Path) -> str:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def printed(folder: Path) -> dict[str, str]:
+    """What the snippets print, by page and language: all in one process, which imports TensorFlow once."""
+    pages = {"README": README, **{path.stem: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}}
+    snippets = [
+        (page, language, code)
+        for page, text in pages.items()
+        for language in ("python", "sh")
+        for code in blocks(language, text)
+    ]
+    (folder / "snippets.json").write_text(json.dumps(snippets), "utf-8")
+    command = [sys.executable, "-c", RUNNER, str(folder / "snippets.json"), str(folder)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-    return done.stdout
+    found: dict[str, str] = {}
+    for part in done.stdout.split(MARK)[1:]:
+        name, _, out = part.partition("\n")
+        found[name] = found.get(name, "") + out
+    assert len(snippets) == done.stdout.count(MARK)
+    return found
 
 
 def test_the_readme_has_the_snippets_that_are_tested() -> None:
@@ -53,69 +92,41 @@ def test_the_readme_has_the_snippets_that_are_tested() -> None:
     assert (len(blocks("python", PEFT)), len(blocks("sh", PEFT))) == (2, 1)
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python_snippet_runs(code: str, folder: Path) -> None:
-    out = run([sys.executable, "-c", code], folder)
-    assert "after fine-tuning" in out
-    assert (folder / "saved_models" / "reviews" / "1" / "saved_model.pb").is_file()
+def test_the_snippets_of_the_readme_run(printed: dict[str, str], folder: Path) -> None:
+    assert "after fine-tuning" in printed["README python"]
+    assert (folder / "README python" / "saved_models" / "reviews" / "1" / "saved_model.pb").is_file()
+    assert '"label": ' in printed["README sh"]
+    assert "runs/from-config" in (folder / "README sh" / "config.yaml").read_text()
+    assert (folder / "README sh" / "runs" / "from-config" / "run.json").is_file()
 
 
-@pytest.mark.parametrize("script", blocks("sh"))
-def test_shell_snippet_runs(script: str, folder: Path) -> None:
-    out = run(["bash", "-euo", "pipefail", "-c", script], folder)
-    assert '"label": ' in out
-    assert "runs/from-config" in (folder / "config.yaml").read_text()
-    assert (folder / "runs" / "from-config" / "run.json").is_file()
+def test_the_snippets_about_data_run(printed: dict[str, str]) -> None:
+    assert "data quality" in printed["data python"]
+    assert "random_swap" in printed["data python"]
+    assert "nothing found" in printed["data sh"]
+    assert "3 folds" in printed["data sh"]
 
 
-@pytest.mark.parametrize("code", blocks("python", DATA))
-def test_python_snippet_about_data_runs(code: str, folder: Path) -> None:
-    out = run([sys.executable, "-c", code], folder)
-    assert "data quality" in out
-    assert "random_swap" in out
+def test_the_snippets_about_training_run(printed: dict[str, str], folder: Path) -> None:
+    assert "memory of a step" in printed["training python"]
+    assert (folder / "training python" / "rates.png").is_file()
+    assert (folder / "training sh" / "rates.png").is_file()
+    assert (folder / "training python" / "runs" / "engine.logs" / "history.csv").is_file()
+    assert (folder / "training sh" / "runs" / "shell" / "run.json").is_file()
 
 
-@pytest.mark.parametrize("script", blocks("sh", DATA))
-def test_shell_snippet_about_data_runs(script: str, folder: Path) -> None:
-    out = run(["bash", "-euo", "pipefail", "-c", script], folder)
-    assert "nothing found" in out
-    assert "3 folds" in out
-
-
-@pytest.mark.parametrize("code", blocks("python", TRAINING))
-def test_python_snippet_about_training_runs(code: str, folder: Path) -> None:
-    out = run([sys.executable, "-c", code], folder)
-    assert "memory of a step" in out
-    assert (folder / "rates.png").is_file()
-    assert (folder / "runs" / "engine.logs" / "history.csv").is_file()
-
-
-@pytest.mark.parametrize("script", blocks("sh", TRAINING))
-def test_shell_snippet_about_training_runs(script: str, folder: Path) -> None:
-    run(["bash", "-euo", "pipefail", "-c", script], folder)
-    assert (folder / "runs" / "shell" / "run.json").is_file()
-
-
-@pytest.mark.parametrize("code", blocks("python", PEFT))
-def test_python_snippet_about_peft_runs(code: str, folder: Path) -> None:
-    out = run([sys.executable, "-c", code], folder)
-    assert "Prediction(label=" in out
-    assert ("adapter file" in out) == ("peft_report" in code)
-    written = [file.stat().st_size for file in (folder / "adapters").rglob("adapter.safetensors")]
-    assert written
+def test_the_snippets_about_peft_run(printed: dict[str, str], folder: Path) -> None:
+    assert printed["peft python"].count("Prediction(label=") >= 2
+    assert "adapter file" in printed["peft python"]
+    written = [file.stat().st_size for file in (folder / "peft python" / "adapters").rglob("adapter.safetensors")]
+    assert len(written) == 3
     assert max(written) < 1_000_000
+    assert (folder / "peft sh" / "runs" / "qdora" / "run.json").is_file()
 
 
-def test_snippets_about_tasks_run(folder: Path) -> None:
-    """Each by itself, one after the other in one process, which imports TensorFlow once."""
-    scripts = [code for page in TASK_PAGES for code in blocks("python", (ROOT / "docs" / page).read_text("utf-8"))]
-    assert len(scripts) >= len(TASK_PAGES)
-    (folder / "all.py").write_text(f"for code in {scripts!r}:\n    exec(code, {{'__name__': '__main__'}})\n", "utf-8")
-    out = run([sys.executable, "all.py"], folder)
-    assert out.count("after fine-tuning") >= len(TASK_PAGES) - 1
-    for page in TASK_PAGES:
-        for script in blocks("sh", (ROOT / "docs" / page).read_text("utf-8")):
-            run(["bash", "-euo", "pipefail", "-c", script], folder)
+@pytest.mark.parametrize("page", TASK_PAGES)
+def test_the_snippets_about_a_task_run(printed: dict[str, str], page: str) -> None:
+    assert "after fine-tuning" in printed[f"{Path(page).stem} python"]
 
 
 def test_every_task_has_a_row_in_the_readme_and_its_options_a_page() -> None:

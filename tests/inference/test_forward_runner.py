@@ -12,6 +12,7 @@ from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.data.pipeline import array_gather, token_gather
 from tfft.data.token_cache import TokenCache, encode_texts
+from tfft.heads.base import HeadPart
 from tfft.inference import ForwardRunner
 from tfft.layers.text_encoder import TextEncoder
 from tfft.training.build import build_model
@@ -70,7 +71,7 @@ def test_one_trace_serves_all_widths_and_batch_sizes(quiet: Console) -> None:
 def test_the_batch_size_of_a_backbone_changes_nothing_beyond_rounding(tiny_preset: str, quiet: Console) -> None:
     backbone = load_text_backbone(tiny_preset)
     config = FitConfig(task="text_classification")
-    runner = ForwardRunner(build_model(backbone, "classifier", config, 2).model)
+    runner = ForwardRunner(build_model(backbone, [HeadPart("", "classifier", config, 2)], config).model)
     encoder = backbone.encoder(None)
     texts = [" ".join(["the film was dull"] * count) for count in (1, 4, 2, 5, 3, 1, 2)]
     cache = encode_texts(texts, encoder, quiet, what="texts")

@@ -111,7 +111,14 @@ def main() -> None:
         findings.fit("packed, one", data, strategy="one_device", learning_rate=5e-3, **packed)
         findings.fit("packed, two", data, strategy=two, learning_rate=5e-3, **packed)
         for name in tasks.names():
-            alike = {"task": name, "preset": still, "dropout": 0.0, "batch_size": BATCH, "learning_rate": 5e-3}
+            alike = {
+                "task": name,
+                **tasks.get(name).sample_options(),
+                "preset": still,
+                "dropout": 0.0,
+                "batch_size": BATCH,
+                "learning_rate": 5e-3,
+            }
             sample = tasks.get(name).sample_data()
             findings.fit(f"{name}, one", sample, strategy="one_device", epochs=1, **alike)
             findings.fit(f"{name}, two", sample, strategy=two, micro_batch_size=3, epochs=1, **alike)

@@ -191,7 +191,7 @@ def test_what_cannot_be_tuned_is_said(capsys: pytest.CaptureFixture[str]) -> Non
 def test_what_is_served_is_what_is_decoded(thresholds: list[float]) -> None:
     learned = Learned(["a", "b", "c"], {"thresholds": thresholds})
     predictions = TASK.decode(LOGITS, None, learned)  # type: ignore[arg-type]
-    expected = TASK.served_outputs(predictions)
+    expected = TASK.served_outputs(predictions, learned)
     served = {name: value.numpy() for name, value in TASK.serve(tf.constant(LOGITS), None, learned).items()}
     given = np.log(np.array(thresholds) / (1 - np.array(thresholds))) <= LOGITS
     assert [item.labels for item in predictions] == [tuple(np.array(list("abc"))[row]) for row in given]

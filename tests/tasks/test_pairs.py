@@ -155,7 +155,7 @@ def test_embeddings_are_served_as_they_are_decoded(name: str) -> None:
     outputs = np.random.default_rng(0).normal(size=(20, 2, 3)).astype(np.float32)
     outputs[0] = 0.0
     served = task.serve(tf.constant(outputs), None, learned)
-    expected = task.served_outputs(task.decode(outputs, no_rows, learned))
+    expected = task.served_outputs(task.decode(outputs, no_rows, learned), learned)
     assert set(served) == set(expected)
     for key, values in expected.items():
         if values.dtype == object:

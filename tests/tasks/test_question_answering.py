@@ -118,7 +118,7 @@ def test_windows_with_the_whole_answer_point_at_it_and_others_at_the_start(rows:
         end = begin + len(answer.split()) - 1
         inside = bool(answer) and begin >= len(question.split()) + 2 and end < len(tokens) - 1
         expected.append([begin, end] if inside else [0, 0])
-    assert np.asarray(TASK.row_targets(TrueAnswers([]), rows)).tolist() == expected
+    assert np.asarray(TASK.row_targets(TrueAnswers([]), rows, Learned([]))).tolist() == expected
     assert [0, 0] in expected
     assert len(np.unique(expected)) > 2
 
@@ -126,7 +126,7 @@ def test_windows_with_the_whole_answer_point_at_it_and_others_at_the_start(rows:
 def test_an_answer_ends_before_the_token_that_begins_where_it_ends(encoding: QuestionEncoding) -> None:
     # [CLS] the [SEP] the film ##s was dull [SEP]
     rows = encoding.encode(examples_of([("the", "the films was dull", "film")]), Console(quiet=True), what="train")
-    assert np.asarray(TASK.row_targets(TrueAnswers([]), rows)).tolist() == [[4, 4]]
+    assert np.asarray(TASK.row_targets(TrueAnswers([]), rows, Learned([]))).tolist() == [[4, 4]]
 
 
 def test_answers_that_no_window_holds_are_counted_and_said_once(
@@ -244,7 +244,7 @@ def test_a_request_is_decoded_as_a_split_is(rows: EncodedRows) -> None:
     served = tf.function(lambda logits: served_answers(logits, context, learned))(
         padded(outputs.rows.values, NO_CANDIDATE)
     )
-    expected = TASK.served_outputs(TASK.decode(outputs, rows, learned))
+    expected = TASK.served_outputs(TASK.decode(outputs, rows, learned), learned)
     assert set(served) == set(expected)
     assert served["answer"].numpy().tolist() == [text.encode() for text in expected["answer"]]
     for name in ("start", "end", "probability", "no_answer_score"):
@@ -266,7 +266,7 @@ def test_figures_are_the_official_counts_and_the_loss_is_that_of_training(rows: 
     for at in range(len(rows.lengths)):
         padded[at, : rows.lengths[at]] = logits[splits[at] : splits[at + 1]]
     loss = TASK.loss(tfft.FitConfig(task="question_answering"), learned)
-    assert found.loss == pytest.approx(float(loss(TASK.row_targets(targets, rows), padded)), rel=1e-5)
+    assert found.loss == pytest.approx(float(loss(TASK.row_targets(targets, rows, learned), padded)), rel=1e-5)
 
 
 def test_the_threshold_is_the_best_on_the_validation_split_and_between_two_scores(encoding: QuestionEncoding) -> None:

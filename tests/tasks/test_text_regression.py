@@ -41,7 +41,7 @@ def test_numbers_are_standardised_by_the_training_rows(numbers: Any) -> None:
     for name, own in (("train", train), ("validation", np.array(NUMBERS[:1]))):
         targets = data.targets[name]
         np.testing.assert_array_equal(targets[:, 0], own)
-        standardised: Any = TASK.row_targets(targets, None)  # type: ignore[arg-type]
+        standardised: Any = TASK.row_targets(targets, None, Learned([]))  # type: ignore[arg-type]
         assert standardised.dtype == np.float32
         np.testing.assert_allclose(standardised, (own - train.mean()) / train.std(), rtol=1e-6)
 
@@ -109,7 +109,7 @@ def test_figures_are_in_units_of_the_data_and_the_loss_is_that_of_training(kind:
     assert found["spearman"] == pytest.approx(spearmanr(TRUE, predicted).statistic)
     assert found["loss"] == pytest.approx(by_formula(kind, (TRUE - predicted) / 2e5), rel=1e-5)
     config = FitConfig(task=NAME, regression_loss=kind)  # type: ignore[arg-type]
-    row_targets = TASK.row_targets(TARGETS, None)  # type: ignore[arg-type]
+    row_targets = TASK.row_targets(TARGETS, None, Learned([]))  # type: ignore[arg-type]
     rows = TASK.loss(config, learned).call(tf.constant(row_targets), tf.constant(OUTPUTS))
     assert found["loss"] == pytest.approx(float(tf.reduce_mean(rows)), rel=1e-5)
 

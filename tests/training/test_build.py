@@ -12,6 +12,7 @@ from tfft.backbones.base import TextBackbone
 from tfft.backbones.keras_hub import load_text_backbone
 from tfft.config import FitConfig
 from tfft.core.errors import ConfigError
+from tfft.heads.base import HeadPart
 from tfft.training.build import BuiltModel, build_model, check_trainable
 
 HEAD = {"logits/kernel", "logits/bias"}
@@ -21,8 +22,12 @@ def config_of(freeze: str, pooling: str = "mean") -> FitConfig:
     return FitConfig.from_mapping({"task": "text_classification", "freeze": freeze, "pooling": pooling})
 
 
+def build(backbone: TextBackbone, config: FitConfig, head: str = "classifier", num_outputs: int = 2) -> BuiltModel:
+    return build_model(backbone, [HeadPart("", head, config, num_outputs)], config)
+
+
 def built_from(backbone: TextBackbone, freeze: str) -> BuiltModel:
-    return build_model(backbone, "classifier", config_of(freeze), num_outputs=3)
+    return build(backbone, config_of(freeze), num_outputs=3)
 
 
 def trained_paths(built: BuiltModel) -> set[str]:
@@ -95,13 +100,13 @@ def test_the_three_models_share_their_layers(backbone: TextBackbone) -> None:
 def test_the_first_token_of_a_causal_backbone_is_refused(gpt2_preset: str) -> None:
     backbone = load_text_backbone(gpt2_preset)
     with pytest.raises(ConfigError, match=r"causal.*mean"):
-        build_model(backbone, "classifier", config_of("none", "first"), 2)
-    assert build_model(backbone, "classifier", config_of("none", "mean"), 2).model.output.shape == (None, 2)
+        build(backbone, config_of("none", "first"))
+    assert build(backbone, config_of("none", "mean")).model.output.shape == (None, 2)
 
 
 def test_an_unknown_head_is_refused(backbone: TextBackbone) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'classifier'"):
-        build_model(backbone, "clasifier", config_of("none"), 2)
+        build(backbone, config_of("none"), "clasifier")
 
 
 def test_the_preset_directory_of_the_fixture_is_not_changed(tiny_preset: str) -> None:

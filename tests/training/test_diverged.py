@@ -26,7 +26,7 @@ def batch(**changed: Any) -> dict[str, Any]:
         "epoch": 2,
         "rows": np.array([4, 9, 23]),
         "texts": ["fine", "caf\ud800", "日本"],
-        "targets": np.array([0, 1, 1]),
+        "targets": [0, 1, 1],
         "inputs": {"token_ids": IDS, "transposed": IDS.T, "audio": IDS.astype(ml_dtypes.bfloat16)},
         "loss": float("nan"),
         "norm": float("inf"),
@@ -66,7 +66,7 @@ def test_a_batch_of_an_earlier_run_is_replaced(tmp_path: Path) -> None:
 
 
 def test_rows_without_texts_and_a_finite_loss(tmp_path: Path) -> None:
-    said = write_diverged(tmp_path / "d", **batch(texts=None, loss=0.5, targets=np.eye(3), learning_rate=None))
+    said = write_diverged(tmp_path / "d", **batch(texts=None, loss=0.5, targets=np.eye(3).tolist(), learning_rate=None))
     document = json.loads((tmp_path / "d" / "batch.json").read_text())
     assert document["texts"] is None
     assert document["loss"] == 0.5

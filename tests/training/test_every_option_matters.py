@@ -156,6 +156,15 @@ def _the_backbone_is_kept_in_few_bits(bench: Bench) -> None:
     assert {variable.dtype for variable in kernels if not variable.path.endswith("scale")} == {"int8"}
 
 
+@shows_in("tasks")
+def _several_heads_take_the_place_of_one(bench: Bench) -> None:
+    options = {name: value for name, value in bench.options.items() if name != "task"}
+    table = bench.table.assign(again=bench.table["label"])
+    two = [{"task": "text_classification", "name": name, "label_column": name} for name in ("label", "again")]
+    model = tfft.fit(table, quiet=True, **{**options, "tasks": two})
+    assert list(model.keras_model.output) == ["label", "again"]
+
+
 @shows_in("data")
 def _names_the_file_that_is_read(bench: Bench) -> None:
     with pytest.raises(DataError, match=r"absent\.csv"):

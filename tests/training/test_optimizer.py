@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfft.backbones.keras_hub import load_text_backbone
 from tfft.config import FitConfig
 from tfft.core.errors import ConfigError, TrainingError
+from tfft.heads.base import HeadPart
 from tfft.training.build import build_model
 from tfft.training.optimizer import OPTIMIZERS, DynamicLossScale, build_optimizer, check_optimizer
 from tfft.training.parameter_groups import Groups, VariableRate
@@ -182,7 +183,7 @@ def test_keras_schedule_free_adamw_still_differs_from_its_paper() -> None:
 @pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
 def test_decay_spares_biases_and_normalisation_of_a_bert(tiny_preset: str, name: str) -> None:
     config = fit_config(weight_decay=0.5, optimizer=name)
-    model = build_model(load_text_backbone(tiny_preset), "classifier", config, 2).model
+    model = build_model(load_text_backbone(tiny_preset), [HeadPart("", "classifier", config, 2)], config).model
     for variable in model.trainable_variables:
         variable.assign(np.ones(variable.shape))
     optimizer = build_optimizer(config, 10, model.trainable_variables)

@@ -35,7 +35,12 @@ def base_weights(preset: str | Path) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.fixture(scope="module", params=METHODS, ids=list(METHODS))
+#: What AdaLoRA adds to this is in the contract tests of all methods.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] if name == "adalora" else []) for name in METHODS],
+    ids=list(METHODS),
+)
 def run(
     request: pytest.FixtureRequest,
     opinions: pd.DataFrame,

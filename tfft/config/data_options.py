@@ -18,6 +18,11 @@ class DataOptions:
         None, "Training data: a file, a pattern, a folder, tfds:name. In-memory data is described here, not stored."
     )
     task: Name | None = option(None, "What to learn, for instance text_classification. Required.")
+    tasks: list[Name | dict[str, Any]] | None = option(
+        None,
+        "Several tasks on one backbone, each with a head of its own: names, or mappings with task, name, weight and "
+        "options of the task. Takes the place of task.",
+    )
     preset: Name | None = option(
         None,
         "Pretrained backbone: a KerasHub preset or handle, a directory, an earlier run, or a name that tfft knows.",

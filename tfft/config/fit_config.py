@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tfft.config.data_options import DataOptions
 from tfft.config.execution_options import ExecutionOptions
-from tfft.config.rules import FROM_SCRATCH, SPLIT_COLUMNS, broken_rules
+from tfft.config.rules import FROM_SCRATCH, MULTI_TASK, SPLIT_COLUMNS, broken_rules
 from tfft.config.training_options import TrainingOptions
 from tfft.core.errors import ConfigError, unknown_name
 
@@ -51,6 +51,8 @@ class FitConfig(ExecutionOptions, TrainingOptions, DataOptions):
         if isinstance(quality, dict):  # YAML reads the word off as false
             policies = {name: "off" if policy is False else policy for name, policy in quality.items()}
             object.__setattr__(self, "quality", policies)
+        if self.task is None and self.tasks is not None:
+            object.__setattr__(self, "task", MULTI_TASK)
         wrong = _type_problems({name: getattr(self, name) for name in option_names()})
         problems = [*wrong.values(), *broken_rules(self, set(wrong))]
         if problems:

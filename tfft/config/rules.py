@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 SPLIT_COLUMNS = {"grouped": "group_column", "time": "time_column", "predefined": "split_column"}
 #: Presets without pretrained weights.
 FROM_SCRATCH = ("bilstm",)
+#: The task whose tasks are those of the option `tasks`.
+MULTI_TASK = "multi_task"
 #: The options a rule looks at, whether it is broken, and what to say then.
 Rule = tuple[set[str], Callable[[], bool], str]
 
@@ -36,6 +38,11 @@ def _basic_rules(config: FitConfig) -> list[Rule]:
             {"task"},
             lambda: config.task is None,
             "The option task is missing; pass for instance task='text_classification'.",
+        ),
+        (
+            {"task", "tasks"},
+            lambda: config.tasks is not None and config.task != MULTI_TASK,
+            f"task={config.task!r} and tasks each say what to learn; choose one.",
         ),
         (
             {"text_column", "label_column"},

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfft.augment.compose import Augmenter
 from tfft.data.bucketing import Batch, inference_batches
+from tfft.data.joint_rows import JointRows
 from tfft.data.order import EpochOrder
 from tfft.data.packing import PackedGather
 from tfft.data.ragged_rows import RaggedRows
@@ -34,8 +35,25 @@ def token_gather(cache: TokenCache, encoder: TextEncoder) -> Gather:
     return _as_written(lambda rows, width: encoder.pad(cache.gather(rows), width))  # type: ignore[no-any-return]
 
 
-def array_gather(values: np.ndarray | RaggedRows, fill: int = 0) -> Gather:
-    """Returns the function that picks rows of an array; those of different length are filled up to a width."""
+def array_gather(values: np.ndarray | RaggedRows | JointRows, fill: int = 0) -> Gather:
+    """Returns the function that picks rows of an array; those of different length are filled up to a width.
+
+    Args:
+        values: The rows; of several tasks, the function gives by name what belongs to each, with its scale if any.
+        fill: What fills rows up.
+
+    Returns:
+        From row positions and a width to tensors.
+    """
+    if isinstance(values, JointRows):
+        parts = {name: array_gather(part, fill) for name, part in values.parts.items()}
+        scales = {name: array_gather(scale) for name, scale in values.scales.items()}
+
+        def joint(rows: tf.Tensor, width: tf.Tensor) -> dict[str, Any]:
+            found = {name: part(rows, width) for name, part in parts.items()}
+            return {name: (found[name], scales[name](rows, width)) if scales else found[name] for name in parts}
+
+        return _as_written(joint)  # type: ignore[no-any-return]
     if isinstance(values, RaggedRows):
         return _as_written(lambda rows, width: values.padded(rows, width, fill))  # type: ignore[no-any-return]
     tensor = tf.constant(values)
@@ -90,7 +108,7 @@ def _text_gather(texts: Sequence[str]) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def training_dataset(
     gather: TrainingGather,
-    targets: np.ndarray | RaggedRows,
+    targets: np.ndarray | RaggedRows | JointRows,
     weights: np.ndarray,
     order: EpochOrder,
     *,

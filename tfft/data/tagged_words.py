@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import numpy as np
 from tfft.console import Console
 from tfft.core.errors import DataError, nearest
 from tfft.core.tag_schemes import Span, in_order
+from tfft.data.cell_faults import as_unicode
 from tfft.data.cells import Cells, read_cells
-from tfft.data.read import Reader
+from tfft.data.origin import Origin
+from tfft.data.read import NumberedChunk, Reader
 from tfft.data.schema import HowToRead, TextExamples
 from tfft.data.word_cutting import join_words
 
@@ -23,6 +26,44 @@ WORDS, PLACES, LEARNED_TAGS = "words", "places", "learned_tags"
 #: Names of what a span has, by what it is. The first is the documented one.
 _START, _END = ("start", "start_offset", "begin"), ("end", "end_offset")
 _TYPE = ("type", "label", "entity", "tag", "entity_group")
+
+
+class ReaderWithTexts(Reader):
+    """A source of words that has texts as well: the words with spaces between them."""
+
+    def __init__(self, reader: Reader, *, tokens_column: str, text_column: str) -> None:
+        """Wraps a source.
+
+        Args:
+            reader: The source.
+            tokens_column: Column of lists of words.
+            text_column: Name of the column of texts that is added.
+        """
+        self._reader = reader
+        self._tokens = tokens_column
+        self._text = text_column
+        self.name = reader.name
+
+    def __iter__(self) -> Iterator[NumberedChunk]:
+        """Yields the chunks with one more column."""
+        for chunk in self._reader:
+            # A cell that is no list of words is for the task that tags them to refuse, or to leave out.
+            texts = [
+                join_words([as_unicode(word) for word in cell])[0]
+                if isinstance(cell, list) and all(isinstance(word, str) for word in cell)
+                else None
+                for cell in chunk.columns[self._tokens]
+            ]
+            yield dataclasses.replace(chunk, columns={**chunk.columns, self._text: texts})
+
+    def names(self) -> list[str]:
+        """Returns the names of the columns with the one that is added."""
+        return [*self._reader.names(), self._text]
+
+    @property
+    def origin(self) -> Origin:
+        """Names for the source and its rows, as far as it was read."""
+        return self._reader.origin
 
 
 def tagged_examples(

@@ -53,14 +53,20 @@ class EncodedRows:
         """Returns outputs of rows as outputs of examples.
 
         Args:
-            outputs: An array whose first axis are rows, or `SequenceOutputs`.
+            outputs: An array whose first axis are rows, or `SequenceOutputs`; or several of these by name.
 
         Returns:
             The same for examples; the items of an example are those of its rows, in order, and the context is theirs.
+            What is said of rows is averaged over those of an example.
         """
-        if self.windows is None or not isinstance(outputs, SequenceOutputs):
+        if isinstance(outputs, Mapping):
+            return {name: self.of_examples(part) for name, part in outputs.items()}
+        if self.windows is None:
             return outputs
-        return outputs.joined(self.windows, self.context)
+        if isinstance(outputs, SequenceOutputs):
+            return outputs.joined(self.windows, self.context)
+        sums = np.add.reduceat(outputs, np.cumsum(self.windows) - self.windows) if len(outputs) else outputs
+        return sums / self.windows.reshape([-1] + [1] * (outputs.ndim - 1)).astype(outputs.dtype)
 
 
 class Served(NamedTuple):

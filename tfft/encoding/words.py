@@ -49,6 +49,7 @@ class ServedWords(NamedTuple):
         starts: Ragged int32 of shape `(batch, None)`.
         ends: Ragged int32 of shape `(batch, None)`.
         items: Words of each row of tokens, int32 of shape `(rows,)`.
+        windows: Rows of tokens of each text, int32 of shape `(batch,)`.
     """
 
     texts: tf.Tensor
@@ -56,6 +57,7 @@ class ServedWords(NamedTuple):
     starts: tf.RaggedTensor
     ends: tf.RaggedTensor
     items: tf.Tensor
+    windows: tf.Tensor
 
 
 class WordEncoding:
@@ -171,7 +173,7 @@ class WordEncoding:
         marks = features.pop("word_starts")
         features["word_positions"] = word_positions(marks)
         items = tf.reduce_sum(marks, axis=1)
-        return Served(features, ServedWords(texts, cut.words, cut.starts, cut.ends, items))
+        return Served(features, ServedWords(texts, cut.words, cut.starts, cut.ends, items, found.windows))
 
     def _encoded(self, words: tf.RaggedTensor) -> EncodedWords:
         if self._prefix:

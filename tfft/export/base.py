@@ -41,7 +41,7 @@ class Exportable:
 
     def expected(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
         """Returns what the export must answer for these inputs."""
-        return self.task.served_outputs(self.predict(inputs))
+        return self.task.served_outputs(self.predict(inputs), self.learned)
 
 
 class Exporter(Protocol):

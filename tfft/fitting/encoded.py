@@ -14,10 +14,9 @@ from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError, DataError, TrainingError
 from tfft.data.pipeline import array_gather
-from tfft.data.ragged_rows import SequenceOutputs
 from tfft.distribute.memory import in_words
 from tfft.encoding.base import EncodedRows, RowEncoding
-from tfft.inference import ForwardRunner
+from tfft.inference import ForwardRunner, as_rows, finite
 from tfft.metrics.base import Metrics
 from tfft.splitting import SplitData, without_rows
 from tfft.tasks.base import RowTargets, Targets, tasks
@@ -107,7 +106,7 @@ class SplitFigures:
             what=what,
             items=rows.items,
         )
-        if not (outputs.finite if isinstance(outputs, SequenceOutputs) else np.isfinite(outputs).all()):
+        if not finite(outputs):
             raise TrainingError(
                 f"The model's outputs on the {name} split are not finite: training has diverged. Lower learning_rate "
                 "or raise warmup_fraction. Nothing has been written."
@@ -188,7 +187,7 @@ def model_inputs(
             )
     cached = model is built.head
     return model, {
-        name: Encoded(split, data.targets[name], task.row_targets(data.targets[name], split), cached)
+        name: Encoded(split, data.targets[name], task.row_targets(data.targets[name], split, data.learned), cached)
         for name, split in taken.items()
     }
 
@@ -211,13 +210,14 @@ def cached_features(
     features = runner.outputs(
         rows.gather, rows.lengths, batch_size=batch_size, console=console, what=what, items=rows.items
     )
+    gather = array_gather(as_rows(features))
     if rows.items is None:
-        return dataclasses.replace(rows, gather=array_gather(features))
+        return dataclasses.replace(rows, gather=gather)
     # A row without words still is a row.
-    return dataclasses.replace(rows, gather=array_gather(features.rows), lengths=np.maximum(rows.items, 1))
+    return dataclasses.replace(rows, gather=gather, lengths=np.maximum(rows.items, 1))
 
 
 def _too_large(built: BuiltModel, rows: Mapping[str, EncodedRows]) -> str:
     items = sum(int(split.items.sum()) for split in rows.values() if split.items is not None)
-    size = items * int(built.features.output.shape[-1]) * 4
+    size = items * int(keras.tree.flatten(built.features.output)[0].shape[-1]) * 4
     return f"its features of {items:,} words would take {in_words(size)}" if size > MOST_CACHED else ""

@@ -22,6 +22,7 @@ from tfft.backbones.recurrent import BILSTM, RecurrentOptions, recurrent_backbon
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError, TrainingError, row_list
+from tfft.data.joint_rows import JointRows
 from tfft.data.ragged_rows import RaggedRows
 from tfft.data.splits import TRAIN
 from tfft.data.tagged_words import WORDS
@@ -188,7 +189,7 @@ def diverged_step(data: SplitData, split: Encoded, config: FitConfig, model: ker
                 epoch=position.epoch + 1,
                 rows=numbers,
                 texts=[examples.texts[int(row)] for row in own],
-                targets=_flat(split.row_targets[rows]),
+                targets=_plain(split.row_targets[rows]),
                 inputs={name: np.asarray(value) for name, value in inputs.items()},
                 loss=figures.loss,
                 norm=figures.norm,
@@ -199,8 +200,10 @@ def diverged_step(data: SplitData, split: Encoded, config: FitConfig, model: ker
     return error
 
 
-def _flat(targets: RowTargets) -> np.ndarray:
-    return targets.values if isinstance(targets, RaggedRows) else targets
+def _plain(targets: RowTargets) -> Any:
+    if isinstance(targets, JointRows):
+        return {name: _plain(part) for name, part in targets.parts.items()}
+    return (targets.values if isinstance(targets, RaggedRows) else targets).tolist()
 
 
 def _translator(path: str, console: Console) -> Callable[[list[str]], list[str]]:
@@ -233,7 +236,7 @@ def _backbone(config: FitConfig, data: SplitData, precision: str) -> TextBackbon
 
 def _build(config: FitConfig, backbone: TextBackbone, data: SplitData, console: Console) -> BuiltModel:
     task = tasks.get(str(config.task))
-    built = build_model(backbone, task.head(config), config, task.num_outputs(data.learned))
+    built = build_model(backbone, task.head_parts(config, data.learned), config)
     trained = check_trainable(built, config)
     total = sum(int(variable.value.shape.num_elements()) for variable in built.model.variables)
     console.say(

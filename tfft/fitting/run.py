@@ -27,7 +27,7 @@ from tfft.layers.recompute import recompute
 from tfft.metrics.base import Metrics
 from tfft.runs.run_directory import versions
 from tfft.splitting import SplitData
-from tfft.tasks.base import Task, tasks
+from tfft.tasks.base import tasks
 from tfft.training.loggers.base import LoggedRun, RunLogger, make_loggers
 from tfft.training.loop import TrainingResult
 from tfft.training.resuming import open_checkpoints
@@ -141,7 +141,7 @@ def _train(
 
 def _tuned(run: Prepared, figures: SplitFigures, config: FitConfig, console: Console) -> Learned:
     task, learned = tasks.get(str(config.task)), run.data.learned
-    if type(task).tuned is Task.tuned:
+    if not task.tunes(config):
         return learned  # the outputs would be computed in vain
     if VALIDATION not in run.splits:
         return task.tuned(None, None, learned, console)

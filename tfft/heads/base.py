@@ -23,6 +23,23 @@ class HeadSpec:
     num_outputs: int
 
 
+@dataclasses.dataclass(frozen=True)
+class HeadPart:
+    """One of the heads of a model.
+
+    Attributes:
+        name: Name of its output; "" when it is the only head.
+        head: Name in the head registry.
+        config: The options it is built with.
+        num_outputs: Number of classes, tags or targets.
+    """
+
+    name: str
+    head: str
+    config: FitConfig
+    num_outputs: int
+
+
 class Head(Protocol):
     """Builds the layers between the backbone and the outputs, in two parts.
 

@@ -15,11 +15,13 @@ from tfft.console import Console
 from tfft.core.errors import ConfigError, DataError, name_list, unknown_name
 from tfft.core.learned import Learned
 from tfft.core.registry import Registry
+from tfft.data.joint_rows import JointRows
 from tfft.data.origin import Origin
 from tfft.data.question_rows import TrueAnswers
 from tfft.data.ragged_rows import RaggedRows
 from tfft.data.read import Reader
 from tfft.data.schema import HowToRead, TextExamples
+from tfft.heads.base import HeadPart
 from tfft.metrics.base import Metrics
 
 if TYPE_CHECKING:
@@ -30,17 +32,22 @@ if TYPE_CHECKING:
     from tfft.encoding.base import EncodedRows, RowEncoding
 
 #: What the loss compares outputs with: an array whose first axis are rows, or rows of different length.
-RowTargets = np.ndarray | RaggedRows
+RowTargets = np.ndarray | RaggedRows | JointRows
 #: What the metrics compare outputs with, one for each example.
 Targets = RowTargets | TrueAnswers
 #: Options that not every task has; a task names those that it uses.
 TASK_OPTIONS = (
+    "tasks",
     "label_column", "label_separator", "tokens_column", "tags_column", "spans_column", "tag_scheme", "words",
     "window_overlap", "head", "pooling", "class_weights", "resample", "label_smoothing", "regression_loss",
     "thresholds", "focal_gamma", "r_drop", "packing", "augment", "streaming", "mask_personal_data",
     "first_column", "second_column", "similar_label", "pair_encoder", "pair_loss",
     "question_column", "context_column", "answers_column", "answer_start_column", "max_answer_tokens",
 )  # fmt: skip
+
+
+#: Outputs of a head where the data is not known.
+_FEWEST_LABELS = 2
 
 
 class Task(abc.ABC):
@@ -54,10 +61,47 @@ class Task(abc.ABC):
     Attributes:
         uses: Options among `TASK_OPTIONS` that the task uses.
         figures: Names of figures that `monitor` may name, behind `val_`.
+        joinable: Whether the task can share a backbone with others: it reads one text, and its targets are given.
+        tags_words: Whether rows are words, given or cut out of texts.
     """
 
     uses: ClassVar[frozenset[str]] = frozenset()
     figures: ClassVar[tuple[str, ...]] = ("loss",)
+    joinable: ClassVar[bool] = False
+    tags_words: ClassVar[bool] = False
+
+    def uses_of(self, config: FitConfig) -> frozenset[str]:
+        """Returns the options among `TASK_OPTIONS` that a run uses.
+
+        Args:
+            config: The run's options.
+
+        Returns:
+            The names.
+
+        Raises:
+            ConfigError: When the run's options do not say what the task is.
+        """
+        del config
+        return self.uses
+
+    def figures_of(self, config: FitConfig) -> tuple[str, ...]:
+        """Returns the names of figures that `monitor` may name in a run, behind `val_`."""
+        del config
+        return self.figures
+
+    def head_parts(self, config: FitConfig, learned: Learned | None) -> tuple[HeadPart, ...]:
+        """Returns the heads of the model.
+
+        Args:
+            config: The run's options.
+            learned: What was learned of the training data; None where it is not known.
+
+        Returns:
+            One head without a name, or several with names.
+        """
+        num_outputs = _FEWEST_LABELS if learned is None else self.num_outputs(learned)
+        return (HeadPart("", self.head(config), config, num_outputs),)
 
     @abc.abstractmethod
     def head(self, config: FitConfig) -> str:
@@ -142,12 +186,12 @@ class Task(abc.ABC):
     def targets(self, examples: TextExamples, learned: Learned) -> Targets:
         """Returns what the metrics compare outputs with, one for each example."""
 
-    def row_targets(self, targets: Targets, rows: EncodedRows) -> RowTargets:
+    def row_targets(self, targets: Targets, rows: EncodedRows, learned: Learned) -> RowTargets:
         """Returns what the loss compares outputs with, one for each row of tokens."""
-        del rows
+        del learned
         if isinstance(targets, TrueAnswers):
             raise TypeError(f"{type(self).__name__} has to say where answers are in rows of tokens.")
-        return targets
+        return targets if rows.windows is None else targets[rows.example_of]
 
     def row_units(self, rows: EncodedRows) -> np.ndarray | None:
         """Returns how much each row of tokens counts in the mean loss, float32 of shape `(rows,)`; None for 1 each."""
@@ -181,6 +225,11 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def loss(self, config: FitConfig, learned: Learned) -> keras.losses.Loss:
         """Returns the training loss; its `call` gives a value for each row of tokens."""
+
+    def tunes(self, config: FitConfig) -> bool:
+        """Tells whether `tuned` has anything to choose in a run; if not, it is not called."""
+        del config
+        return type(self).tuned is not Task.tuned
 
     def tuned(self, outputs: Any, targets: Targets | None, learned: Learned, console: Console) -> Learned:
         """Chooses, once training is over, what is better chosen by the trained model than before: thresholds, say.
@@ -228,7 +277,7 @@ class Task(abc.ABC):
         """Turns outputs of rows into the serving signature's tensors, in the graph; first axis: examples."""
 
     @abc.abstractmethod
-    def served_outputs(self, predictions: Sequence[Any]) -> dict[str, np.ndarray]:
+    def served_outputs(self, predictions: Sequence[Any], learned: Learned) -> dict[str, np.ndarray]:
         """Returns what `serve` must give for these predictions, to verify an export.
 
         Where `serve` gives lists of any length for an example, they are filled up to the longest with "" or 0.
@@ -237,6 +286,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def sample_data(self) -> pd.DataFrame:
         """Returns a small table that the task can be trained on, for tests and tutorials."""
+
+    def sample_options(self) -> dict[str, Any]:
+        """Returns the options that training on the sample data needs besides `task`."""
+        return {}
 
 
 tasks: Registry[Task] = Registry("task", "tfft.tasks")
@@ -253,18 +306,20 @@ def check_task(config: FitConfig) -> None:
         ConfigError: When the task is unknown, or options have no effect.
     """
     task = tasks.get(str(config.task))
+    uses = task.uses_of(config)
+    figures = task.figures_of(config)
     defaults = {field.name: field.default for field in dataclasses.fields(FitConfig)}
     problems = []
     for name in TASK_OPTIONS:
         value = getattr(config, name)
-        if value != defaults[name] and not (name == "streaming" and value is False) and name not in task.uses:
+        if value != defaults[name] and not (name == "streaming" and value is False) and name not in uses:
             others = [other for other in tasks if name in tasks.get(other).uses]
             problems.append(
                 f"The option {name} has no effect with task={config.task!r}; it is for {name_list(others)}. "
                 f"Leave {name}={value!r} out."
             )
-    if config.monitor.removeprefix("val_") not in task.figures:
-        known = [f"val_{name}" for name in task.figures]
+    if config.monitor.removeprefix("val_") not in figures:
+        known = [f"val_{name}" for name in figures]
         problems.append(f"monitor: {unknown_name('figure', config.monitor, known)}")
     if problems:
         raise ConfigError("\n".join(problems))

@@ -68,6 +68,7 @@ class MultiLabelClassification(Task):
         "loss", "exact_match", "hamming_loss", "lrap",
         *(f"{average}_{figure}" for average in AVERAGES for figure in FIGURES),
     )  # fmt: skip
+    joinable = True
 
     def head(self, config: FitConfig) -> str:
         """Returns the classifier's name."""
@@ -183,7 +184,7 @@ class MultiLabelClassification(Task):
             "classes": classes,
         }
 
-    def served_outputs(self, predictions: Sequence[PredictedLabels]) -> dict[str, np.ndarray]:
+    def served_outputs(self, predictions: Sequence[PredictedLabels], learned: Learned) -> dict[str, np.ndarray]:
         """Returns the three tensors of `serve` for predictions of `decode`."""
         labels = np.full((len(predictions), max((len(item.labels) for item in predictions), default=0)), "", object)
         for place, item in enumerate(predictions):

@@ -169,7 +169,7 @@ class PairClassification(PairTask):
             "classes": tf.tile(names[tf.newaxis, :], [tf.shape(outputs)[0], 1]),
         }
 
-    def served_outputs(self, predictions: Sequence[PairPrediction]) -> dict[str, np.ndarray]:
+    def served_outputs(self, predictions: Sequence[PairPrediction], learned: Learned) -> dict[str, np.ndarray]:
         """Returns the tensors of `serve` for predictions of `decode`."""
         found = {
             "label": np.array([item.label for item in predictions], dtype=object),

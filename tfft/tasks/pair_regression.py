@@ -138,7 +138,7 @@ class PairRegression(PairTask):
             return {"score": offset + scale * similarity, "similarity": similarity}
         return {"score": offset + scale * tf.cast(outputs, tf.float32)[:, 0]}
 
-    def served_outputs(self, predictions: Sequence[PairScore]) -> dict[str, np.ndarray]:
+    def served_outputs(self, predictions: Sequence[PairScore], learned: Learned) -> dict[str, np.ndarray]:
         """Returns the tensors of `serve` for predictions of `decode`."""
         found = {"score": np.array([item.score for item in predictions], dtype=np.float32)}
         if any(item.similarity is not None for item in predictions):

@@ -131,7 +131,7 @@ class QuestionAnswering(Task):
         """Returns the texts of the true answers of each question."""
         return TrueAnswers([[answer["text"] for answer in row] for row in examples.columns[ANSWERS]])
 
-    def row_targets(self, targets: Targets, rows: EncodedRows) -> RowTargets:
+    def row_targets(self, targets: Targets, rows: EncodedRows, learned: Learned) -> RowTargets:
         """Returns the positions of the first and the last token of the first true answer in each window."""
         positions: np.ndarray = rows.context.positions
         return positions
@@ -237,7 +237,7 @@ class QuestionAnswering(Task):
 
         return served_answers(outputs, context, learned)
 
-    def served_outputs(self, predictions: Sequence[PredictedAnswer]) -> dict[str, np.ndarray]:
+    def served_outputs(self, predictions: Sequence[PredictedAnswer], learned: Learned) -> dict[str, np.ndarray]:
         """Returns the tensors of `serve` for predictions of `decode`."""
         return {
             "answer": np.array([item.text for item in predictions], dtype=object),

@@ -52,6 +52,7 @@ class TextClassification(Task):
         }
     )  # fmt: skip
     figures = ("loss", "accuracy", "macro_f1")
+    joinable = True
 
     def head(self, config: FitConfig) -> str:
         """Returns the classifier's name."""
@@ -158,7 +159,7 @@ class TextClassification(Task):
             "classes": tf.tile(names[tf.newaxis, :], [tf.shape(outputs)[0], 1]),
         }
 
-    def served_outputs(self, predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
+    def served_outputs(self, predictions: Sequence[Prediction], learned: Learned) -> dict[str, np.ndarray]:
         """Returns the three tensors of `serve` for predictions of `decode`."""
         return {
             "label": np.array([item.label for item in predictions], dtype=object),

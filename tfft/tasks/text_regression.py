@@ -50,6 +50,7 @@ class TextRegression(Task):
 
     uses = frozenset({"label_column", "pooling", "regression_loss", "augment", "mask_personal_data"})
     figures = ("loss", "mse", "rmse", "mae", "r2", "pearson", "spearman", *_ORDINAL)
+    joinable = True
 
     def head(self, config: FitConfig) -> str:
         """Returns the classifier's name, which with one output is a linear regression."""
@@ -115,7 +116,7 @@ class TextRegression(Task):
         numbers = np.array(examples.columns[NUMBERS], dtype=np.float64)
         return np.stack([numbers, _standardised(numbers, learned)], axis=1)
 
-    def row_targets(self, targets: Targets, rows: EncodedRows) -> np.ndarray:
+    def row_targets(self, targets: Targets, rows: EncodedRows, learned: Learned) -> np.ndarray:
         """Returns the standardised numbers, float32 of shape `(rows,)`."""
         standardised: np.ndarray = np.asarray(targets)[:, 1].astype(np.float32)
         return standardised
@@ -162,7 +163,7 @@ class TextRegression(Task):
         standardised = tf.cast(outputs[:, 0], tf.float64)
         return {"value": standardised * learned.settings["deviation"] + learned.settings["mean"]}
 
-    def served_outputs(self, predictions: Sequence[PredictedNumber]) -> dict[str, np.ndarray]:
+    def served_outputs(self, predictions: Sequence[PredictedNumber], learned: Learned) -> dict[str, np.ndarray]:
         """Returns the tensor of `serve` for predictions of `decode`."""
         return {"value": np.array([item.value for item in predictions], dtype=np.float64)}
 

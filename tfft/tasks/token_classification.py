@@ -93,6 +93,8 @@ class TokenClassification(Task):
 
     uses = frozenset({"tokens_column", "tags_column", "spans_column", "tag_scheme", "words", "window_overlap", "head"})
     figures = ("loss", "entity_f1", "entity_precision", "entity_recall", "token_accuracy")
+    joinable = True
+    tags_words = True
 
     def head(self, config: FitConfig) -> str:
         """Returns "crf" unless another head is named.
@@ -182,10 +184,10 @@ class TokenClassification(Task):
         flat = [np.array([numbers[tag] for tag in tags], np.int32) for tags in rows]
         return RaggedRows.from_rows(flat, np.empty(0, np.int32))
 
-    def row_targets(self, targets: Targets, rows: EncodedRows) -> RowTargets:
+    def row_targets(self, targets: Targets, rows: EncodedRows, learned: Learned) -> RowTargets:
         """Cuts the tags of examples into those of windows; each word is tagged in one of them."""
         if not isinstance(targets, RaggedRows) or rows.items is None:
-            return super().row_targets(targets, rows)
+            return super().row_targets(targets, rows, learned)
         return RaggedRows.from_lengths(targets.values, rows.items)
 
     def row_units(self, rows: EncodedRows) -> np.ndarray | None:
@@ -282,7 +284,7 @@ class TokenClassification(Task):
 
         return served_tags(outputs, context, learned)
 
-    def served_outputs(self, predictions: Sequence[TaggedText]) -> dict[str, np.ndarray]:
+    def served_outputs(self, predictions: Sequence[TaggedText], learned: Learned) -> dict[str, np.ndarray]:
         """Returns the tensors of `serve` for predictions of `decode`."""
         found = {}
         for name, field in (

@@ -12,7 +12,7 @@ from tfft.backbones.base import TextBackbone
 from tfft.backbones.first_token import first_token_features
 from tfft.config import FitConfig
 from tfft.core.errors import ConfigError
-from tfft.heads.base import Head, HeadSpec, heads, prefixes_of
+from tfft.heads.base import Head, HeadPart, HeadSpec, heads, prefixes_of
 from tfft.peft.base import Adapter, Base, freeze_base, is_quantized, methods, quantize_base
 from tfft.peft.options import parse_peft
 
@@ -34,14 +34,13 @@ class BuiltModel:
     adapter: Adapter | None = None
 
 
-def build_model(backbone: TextBackbone, head_name: str, config: FitConfig, num_outputs: int) -> BuiltModel:
+def build_model(backbone: TextBackbone, parts: Sequence[HeadPart], config: FitConfig) -> BuiltModel:
     """Builds the model of a run and freezes what the config says.
 
     Args:
         backbone: The pretrained backbone; its layers are used, not copied.
-        head_name: Name of the head in the head registry.
+        parts: The heads; several have names.
         config: The run's options.
-        num_outputs: Number of outputs of the head.
 
     Returns:
         The model.
@@ -50,27 +49,25 @@ def build_model(backbone: TextBackbone, head_name: str, config: FitConfig, num_o
         ConfigError: When an option does not fit the backbone.
     """
     _check_pooling(backbone, config)
-    return assemble(backbone, head_name, config, num_outputs, adapt(backbone, config))
+    return assemble(backbone, parts, adapt(backbone, config))
 
 
-def assemble(
-    backbone: TextBackbone, head_name: str, config: FitConfig, num_outputs: int, adapter: Adapter | None = None
-) -> BuiltModel:
-    """Puts a head on a backbone as it is: with whatever adapters it has.
+def assemble(backbone: TextBackbone, parts: Sequence[HeadPart], adapter: Adapter | None = None) -> BuiltModel:
+    """Puts heads on a backbone as it is: with whatever adapters it has.
 
     Args:
         backbone: The pretrained backbone; its layers are used, not copied.
-        head_name: Name of the head in the head registry.
-        config: The run's options.
-        num_outputs: Number of outputs of the head.
+        parts: The heads; several have names, and the model's outputs are a dict then.
         adapter: The adapter of the run.
 
     Returns:
         The model.
     """
-    spec = HeadSpec(config, num_outputs)
-    head = heads.get(head_name)
     whole = adapter is not None and adapter.whole_model
+    if any(part.name for part in parts):
+        return _assemble_several(backbone, parts, adapter)
+    (part,) = parts
+    spec, head = HeadSpec(part.config, part.num_outputs), heads.get(part.head)
     inputs, pooled = _pooled(backbone, head, spec, whole=whole)
     prefixes = prefixes_of(head)
     if len(prefixes) > 1:
@@ -78,6 +75,32 @@ def assemble(
     features = keras.Model(inputs, pooled, name="features")
     head_input = keras.Input(shape=pooled.shape[1:], dtype=pooled.dtype, name="pooled_features")
     head_model = keras.Model(head_input, head.build(head_input, spec), name="head")
+    model = keras.Model(inputs, head_model(pooled), name="tfft_model")
+    return BuiltModel(model, features, head_model, adapter)
+
+
+def _assemble_several(backbone: TextBackbone, parts: Sequence[HeadPart], adapter: Adapter | None) -> BuiltModel:
+    chosen = {part.name: (heads.get(part.head), HeadSpec(part.config, part.num_outputs)) for part in parts}
+    inputs = backbone.inputs()
+    for head, spec in chosen.values():
+        inputs |= {name: item for name, item in head.inputs(spec).items() if name not in inputs}
+    found = TextBackbone.features(backbone, inputs, frozen=parts[0].config.head_only)
+    pooled: dict[str, Any] = {}
+    # Heads that pool alike share the layer: it has no weights.
+    alike: dict[tuple[Any, str], Any] = {}
+    for name, (head, spec) in chosen.items():
+        way = (type(head).pool, spec.config.pooling)
+        if way not in alike:
+            alike[way] = head.pool(found, inputs, spec)
+        pooled[name] = alike[way]
+    features = keras.Model(inputs, pooled, name="features")
+    head_inputs = {name: keras.Input(item.shape[1:], dtype=item.dtype, name=name) for name, item in pooled.items()}
+    outputs = {}
+    for name, (head, spec) in chosen.items():
+        own = keras.Input(pooled[name].shape[1:], dtype=pooled[name].dtype, name="pooled_features")
+        with keras.name_scope(name):  # so that no two variables have one path
+            outputs[name] = keras.Model(own, head.build(own, spec), name=f"{name}_head")(head_inputs[name])
+    head_model = keras.Model(head_inputs, outputs, name="head")
     model = keras.Model(inputs, head_model(pooled), name="tfft_model")
     return BuiltModel(model, features, head_model, adapter)
 

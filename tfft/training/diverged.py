@@ -23,7 +23,7 @@ def write_diverged(
     epoch: int,
     rows: Sequence[int],
     texts: Sequence[str] | None,
-    targets: np.ndarray,
+    targets: Any,
     inputs: Mapping[str, np.ndarray],
     loss: float,
     norm: float,
@@ -40,7 +40,7 @@ def write_diverged(
         epoch: Number of the epoch, from 1.
         rows: Row numbers, as the user counts them.
         texts: Their texts; None when rows are no texts.
-        targets: Their targets.
+        targets: Their targets, as plain data.
         inputs: What the model was given.
         loss: The loss of the batch.
         norm: The norm of its gradient, before clipping.
@@ -57,7 +57,7 @@ def write_diverged(
         "learning_rate": None if learning_rate is None else _figure(learning_rate),
         "rows": [int(row) for row in rows],
         "texts": None if texts is None else list(texts),
-        "targets": np.asarray(targets).tolist(),
+        "targets": targets,
     }
     try:
         with atomic_directory(path, overwrite=True) as folder:

@@ -13,6 +13,7 @@ from tfft.augment.compose import Augmenter
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.data.bucketing import choose_widths
+from tfft.data.joint_rows import JointRows
 from tfft.data.order import Batching, EpochOrder
 from tfft.data.packing import PackedGather
 from tfft.data.pipeline import TrainingGather, packed_dataset, training_dataset
@@ -40,7 +41,7 @@ class TrainingData:
     """
 
     gather: TrainingGather
-    targets: np.ndarray | RaggedRows
+    targets: np.ndarray | RaggedRows | JointRows
     weights: np.ndarray
     order: EpochOrder
     sharing: Sharing
@@ -99,7 +100,7 @@ class TrainingData:
 
 def epoch_order(
     lengths: np.ndarray,
-    classes: np.ndarray | RaggedRows,
+    classes: np.ndarray | RaggedRows | JointRows,
     config: FitConfig,
     plan: ExecutionPlan,
     console: Console,
