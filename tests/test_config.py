@@ -114,9 +114,10 @@ ELSE: list[dict[str, Any]] = [
         "gradient_checkpointing": True,
         "packing": True,
     },
+    {"task": "multi_task", "tasks": ["text_classification", {"task": "token_classification", "weight": 0.5}]},
 ]
 EVERYTHING = [OTHER, *ELSE]
-EVERYTHING_NAMES = ["other", "test data", "split column", "peft", "train_layers", "layers"]
+EVERYTHING_NAMES = ["other", "test data", "split column", "peft", "train_layers", "layers", "tasks"]
 
 
 def problems(**options: Any) -> list[str]:
