@@ -51,9 +51,12 @@ if TYPE_CHECKING:
     from tfft.peft.prompt import PromptConfig
     from tfft.peft.report import PeftReport
     from tfft.planning import RunPlan
+    from tfft.tasks._joint import JointPrediction
     from tfft.tasks.multi_label_classification import PredictedLabels
     from tfft.tasks.pair_classification import PairPrediction
     from tfft.tasks.pair_regression import PairScore
+    from tfft.tasks.question_answering import PredictedAnswer
+    from tfft.tasks.relation_extraction import PredictedRelation
     from tfft.tasks.text_classification import Prediction
     from tfft.tasks.text_regression import PredictedNumber
     from tfft.tasks.token_classification import TaggedText
@@ -90,9 +93,12 @@ _PUBLIC = {
     "RunPlan": "tfft.planning",
     "LearningRateCurve": "tfft.training.learning_rate_finder",
     "PairPrediction": "tfft.tasks.pair_classification",
+    "JointPrediction": "tfft.tasks._joint",
     "PairScore": "tfft.tasks.pair_regression",
+    "PredictedAnswer": "tfft.tasks.question_answering",
     "PredictedLabels": "tfft.tasks.multi_label_classification",
     "PredictedNumber": "tfft.tasks.text_regression",
+    "PredictedRelation": "tfft.tasks.relation_extraction",
     "Prediction": "tfft.tasks.text_classification",
     "TaggedText": "tfft.tasks.token_classification",
     "ArtifactError": "tfft.core.errors",
@@ -120,6 +126,7 @@ __all__ = [
     "HoulsbyConfig",
     "IA3Config",
     "Inspection",
+    "JointPrediction",
     "LearningRateCurve",
     "LoRAConfig",
     "PartialConfig",
@@ -127,8 +134,10 @@ __all__ = [
     "PfeifferConfig",
     "PairPrediction",
     "PairScore",
+    "PredictedAnswer",
     "PredictedLabels",
     "PredictedNumber",
+    "PredictedRelation",
     "Prediction",
     "TaggedText",
     "PrefixConfig",

@@ -195,7 +195,8 @@ class FineTunedModel:
         Returns:
             One prediction a row; for text classification a `Prediction` with `label` and `probabilities`, for token
             classification a `TaggedText` with `entities` and `words`, for pairs a `PairPrediction` or a `PairScore`,
-            for question answering a `PredictedAnswer`.
+            for question answering a `PredictedAnswer`, for relations a `PredictedRelation`, of several heads a
+            `JointPrediction`.
             None for a row of a data source that has no text.
 
         Raises:

@@ -34,6 +34,9 @@ def models(name: str, head_spec: HeadSpec) -> tuple[keras.Model, keras.Model]:
         inputs["word_positions"] = ops.where(mask > 0, ops.cumsum(mask, axis=1) - 1, -1)
     if "candidates" in head.inputs(head_spec):  # and each may begin or end an answer
         inputs["candidates"] = mask
+    if "entity_positions" in head.inputs(head_spec):  # and the first and the last begin an entity
+        last = ops.sum(mask, axis=1) - 1
+        inputs["entity_positions"] = ops.stack([ops.zeros_like(last), last], axis=1)
     pooled = head.pool(features, inputs, head_spec)
     if len(prefixes_of(head)) > 1:  # here all texts are the same
         pooled = ops.stack([pooled] * len(prefixes_of(head)), axis=1)
@@ -43,7 +46,7 @@ def models(name: str, head_spec: HeadSpec) -> tuple[keras.Model, keras.Model]:
 def of_words(name: str, outputs: Any, mask: np.ndarray) -> np.ndarray:
     """Outputs without those past the last word, where a head says something of each."""
     found = np.asarray(outputs)
-    if heads.get(name).inputs(spec()):
+    if heads.get(name).inputs(spec()).keys() & {"word_positions", "candidates"}:
         found = found[:, : mask.shape[1]] * mask[..., None]
     return found
 

@@ -6,6 +6,7 @@ A short baseline run is shared; each check changes one field and looks at weight
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ import tfft
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ArtifactError, ConfigError, DataError, PresetError
+from tfft.reading import read_examples
 from tfft.splitting import Sources, SplitData, split_data
 from tfft.tasks.base import tasks
 
@@ -628,6 +630,46 @@ def _the_longest_answer_is_kept_for_decoding(bench: Bench) -> None:
     table = tasks.get("question_answering").sample_data()
     found = bench.split(table, task="question_answering", max_answer_tokens=7)
     assert found.learned.settings["max_answer_tokens"] == 7
+
+
+def relations_by_place() -> pd.DataFrame:
+    """The sample data of relations with columns of places instead of markers."""
+    table = tasks.get("relation_extraction").sample_data()
+    places = {
+        f"{name}_{end}": [
+            len(re.sub(r"</?e\d>", "", text[: text.index(f"<{slash}e{number}>")])) for text in table["text"]
+        ]
+        for number, name in ((1, "head"), (2, "tail"))
+        for end, slash in (("start", ""), ("end", "/"))
+    }
+    return table.assign(text=table["text"].str.replace(r"</?e\d>", "", regex=True), **places)
+
+
+@shows_in("head_start_column")
+@shows_in("head_end_column")
+@shows_in("tail_start_column")
+@shows_in("tail_end_column")
+def _entities_are_where_the_columns_say(bench: Bench) -> None:
+    options = {f"{name}_column": name for name in ("head_start", "head_end", "tail_start", "tail_end")}
+    table, marked = relations_by_place(), tasks.get("relation_extraction").sample_data()["text"].tolist()
+
+    def texts(source: pd.DataFrame, **changed: Any) -> Any:
+        config = FitConfig(task="relation_extraction", **{**options, **changed})
+        return read_examples(source, config, Console(quiet=True), labelled=True).examples.texts
+
+    assert texts(table) == marked
+    for name in ("head_start", "head_end", "tail_start", "tail_end"):
+        other = {f"{name}_column": "other"}
+        assert texts(table.rename(columns={name: "other"}), **other) == marked
+        with pytest.raises(DataError, match="no column 'other'"):
+            texts(table, **other)
+
+
+@shows_in("negative_label")
+def _the_label_that_is_no_relation_is_known_to_the_figures(bench: Bench) -> None:
+    table = tasks.get("relation_extraction").sample_data()
+    found = bench.split(table, task="relation_extraction", negative_label="no_relation")
+    assert found.learned.settings == {"negative_label": "no_relation"}
 
 
 def checkpoints_seen(bench: Bench, **changed: Any) -> list[int]:

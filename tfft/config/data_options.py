@@ -65,6 +65,17 @@ class DataOptions:
         None, "Column of the places of answers in their context, in characters from 0, where answers_column has texts."
     )
     max_answer_tokens: Annotated[int, Field(ge=1)] = option(30, "Longest answer that is predicted, in tokens.")
+    head_start_column: Name | None = option(
+        None, "Column of the place of the head entity in the text, in characters from 0. None: <e1>...</e1> marks it."
+    )
+    head_end_column: Name | None = option(None, "Column of the place after the last character of the head entity.")
+    tail_start_column: Name | None = option(
+        None, "Column of the place of the tail entity in the text, in characters from 0. None: <e2>...</e2> marks it."
+    )
+    tail_end_column: Name | None = option(None, "Column of the place after the last character of the tail entity.")
+    negative_label: Name | None = option(
+        None, "Label of entities that are not related, which relation_macro_f1 and relation_micro_f1 leave out."
+    )
     encoding: Name = option("utf-8", "Character encoding of text files.")
     quality: dict[str, Literal["report", "drop", "fail", "off"]] | None = option(
         None, "Policy of single data checks, by name. None: leakage and undecodable bytes fail, the rest is reported."

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
 
 from tfft.config import FitConfig
 from tfft.console import Console
@@ -17,6 +16,7 @@ from tfft.core.learned import Learned
 from tfft.data.schema import TextExamples, label_numbers, label_vocabulary
 from tfft.metrics.classification import ClassificationMetrics, classification_metrics
 from tfft.metrics.pair_baselines import pair_classification_baselines
+from tfft.tasks._labels import class_weighted, expected_labels, label_loss, named_probabilities, served_labels
 from tfft.tasks._pairs import PairTask, compares_embeddings, cosines, pairs_of, served_cosines
 from tfft.tasks.base import register_task
 
@@ -81,42 +81,16 @@ class PairClassification(PairTask):
         return label_numbers(examples, learned.labels)
 
     def sample_weights(self, targets: Any, learned: Learned, config: FitConfig) -> np.ndarray:
-        """Returns the class weight of each row, as text classification does.
-
-        Args:
-            targets: Class numbers, int64 of shape `(rows,)`.
-            learned: The label vocabulary.
-            config: The run's options.
-
-        Returns:
-            Float32 of shape `(rows,)`.
-
-        Raises:
-            ConfigError: When class_weights names a label that does not exist.
-        """
-        labels = learned.labels
-        by_class = np.ones(len(labels))
-        if config.class_weights == "balanced":
-            by_class = len(targets) / (len(labels) * np.maximum(np.bincount(targets, minlength=len(labels)), 1))
-        elif config.class_weights is not None:
-            for label, weight in config.class_weights.items():
-                if label not in labels:
-                    raise ConfigError(f"class_weights: {unknown_name('label', label, labels)}")
-                by_class[labels.index(label)] = weight
-        weights: np.ndarray = by_class[targets].astype(np.float32)
-        return weights
+        """Returns the class weight of each row, float32 of shape `(rows,)`."""
+        return class_weighted(targets, learned.labels, config)
 
     def loss(self, config: FitConfig, learned: Learned) -> keras.losses.Loss:
         """Returns cross-entropy on logits, the focal loss, or the contrastive loss of embeddings."""
-        from tfft.losses.crossentropy import SmoothedCrossentropy
-        from tfft.losses.focal import FocalCrossentropy
+        if not compares_embeddings(learned):
+            return label_loss(config)
         from tfft.losses.sentence_pairs import ContrastiveLoss
 
-        if compares_embeddings(learned):
-            return ContrastiveLoss(margin=_MARGIN, distance="cosine")
-        if config.focal_gamma is not None:
-            return FocalCrossentropy(config.focal_gamma, config.label_smoothing)
-        return SmoothedCrossentropy(config.label_smoothing)
+        return ContrastiveLoss(margin=_MARGIN, distance="cosine")
 
     def metrics(self, outputs: Any, targets: Any, learned: Learned) -> ClassificationMetrics:
         """Computes the figures over a whole split; the loss is cross-entropy, whatever was trained with."""
@@ -140,12 +114,8 @@ class PairClassification(PairTask):
     def decode(self, outputs: Any, rows: EncodedRows, learned: Learned) -> list[PairPrediction]:
         """Turns logits of shape `(rows, num_classes)`, or embeddings, into predictions."""
         similarities = cosines(outputs).tolist() if compares_embeddings(learned) else [None] * len(outputs)
-        predictions = []
-        for row, similarity in zip(softmax(_logits(outputs, learned), axis=1), similarities, strict=True):
-            best = int(row.argmax())
-            probabilities = {label: float(value) for label, value in zip(learned.labels, row, strict=True)}
-            predictions.append(PairPrediction(learned.labels[best], float(row[best]), probabilities, similarity))
-        return predictions
+        said = named_probabilities(_logits(outputs, learned), learned.labels)
+        return [PairPrediction(*item, similarity) for item, similarity in zip(said, similarities, strict=True)]
 
     def serve(self, outputs: tf.Tensor, context: Any, learned: Learned) -> dict[str, tf.Tensor]:
         """Returns `label`, `probabilities` and `classes`, as text classification does.
@@ -154,28 +124,16 @@ class PairClassification(PairTask):
         """
         import tensorflow as tf
 
-        names = tf.constant(learned.labels)
-        found = {}
-        if compares_embeddings(learned):
-            found["similarity"] = similarity = served_cosines(outputs)
-            similar = tf.clip_by_value(1.0 - (1.0 - similarity) / _MARGIN, _LEAST, 1.0 - _LEAST)
-            probabilities = tf.stack([1.0 - similar, similar], axis=1)
-        else:
-            probabilities = tf.nn.softmax(tf.cast(outputs, tf.float32), axis=-1)
-        return {
-            **found,
-            "label": tf.gather(names, tf.argmax(probabilities, axis=-1)),
-            "probabilities": probabilities,
-            "classes": tf.tile(names[tf.newaxis, :], [tf.shape(outputs)[0], 1]),
-        }
+        if not compares_embeddings(learned):
+            return served_labels(outputs, learned.labels)
+        similarity = served_cosines(outputs)
+        similar = tf.clip_by_value(1.0 - (1.0 - similarity) / _MARGIN, _LEAST, 1.0 - _LEAST)
+        logits = tf.math.log(tf.stack([1.0 - similar, similar], axis=1))
+        return {"similarity": similarity, **served_labels(logits, learned.labels)}
 
     def served_outputs(self, predictions: Sequence[PairPrediction], learned: Learned) -> dict[str, np.ndarray]:
         """Returns the tensors of `serve` for predictions of `decode`."""
-        found = {
-            "label": np.array([item.label for item in predictions], dtype=object),
-            "probabilities": np.array([list(item.probabilities.values()) for item in predictions], dtype=np.float32),
-            "classes": np.array([list(item.probabilities) for item in predictions], dtype=object),
-        }
+        found = expected_labels([item.label for item in predictions], [item.probabilities for item in predictions])
         if any(item.similarity is not None for item in predictions):
             found["similarity"] = np.array([item.similarity for item in predictions], dtype=np.float32)
         return found

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
 
 from tfft.config import FitConfig
 from tfft.console import Console
-from tfft.core.errors import ConfigError, unknown_name
 from tfft.core.learned import Learned
 from tfft.data.read import Reader
 from tfft.data.schema import HowToRead, TextExamples, label_numbers, label_vocabulary, text_examples
 from tfft.metrics.classification import ClassificationMetrics, classification_metrics
 from tfft.metrics.text_baselines import text_classification_baselines
+from tfft.tasks._labels import class_weighted, expected_labels, label_loss, named_probabilities, served_labels
 from tfft.tasks.base import Task, register_task
 
 if TYPE_CHECKING:
@@ -80,41 +79,12 @@ class TextClassification(Task):
         return label_numbers(examples, learned.labels)
 
     def sample_weights(self, targets: Any, learned: Learned, config: FitConfig) -> np.ndarray:
-        """Returns the class weight of each row.
-
-        "balanced" is scikit-learn's `rows / (num_classes * rows_of_class)`, whose mean over the rows is 1.
-
-        Args:
-            targets: Class numbers, int64 of shape `(rows,)`.
-            learned: The label vocabulary.
-            config: The run's options.
-
-        Returns:
-            Float32 of shape `(rows,)`.
-
-        Raises:
-            ConfigError: When class_weights names a label that does not exist.
-        """
-        labels = learned.labels
-        by_class = np.ones(len(labels))
-        if config.class_weights == "balanced":
-            by_class = len(targets) / (len(labels) * np.maximum(np.bincount(targets, minlength=len(labels)), 1))
-        elif config.class_weights is not None:
-            for label, weight in config.class_weights.items():
-                if label not in labels:
-                    raise ConfigError(f"class_weights: {unknown_name('label', label, labels)}")
-                by_class[labels.index(label)] = weight
-        weights: np.ndarray = by_class[targets].astype(np.float32)
-        return weights
+        """Returns the class weight of each row, float32 of shape `(rows,)`."""
+        return class_weighted(targets, learned.labels, config)
 
     def loss(self, config: FitConfig, learned: Learned) -> keras.losses.Loss:
         """Returns cross-entropy on logits, or the focal loss, smoothed as configured."""
-        from tfft.losses.crossentropy import SmoothedCrossentropy
-        from tfft.losses.focal import FocalCrossentropy
-
-        if config.focal_gamma is not None:
-            return FocalCrossentropy(config.focal_gamma, config.label_smoothing)
-        return SmoothedCrossentropy(config.label_smoothing)
+        return label_loss(config)
 
     def metrics(self, outputs: Any, targets: Any, learned: Learned) -> ClassificationMetrics:
         """Computes the figures over a whole split from logits of shape `(rows, num_classes)`."""
@@ -136,36 +106,15 @@ class TextClassification(Task):
 
     def decode(self, outputs: Any, rows: EncodedRows, learned: Learned) -> list[Prediction]:
         """Turns logits of shape `(rows, num_classes)` into predictions."""
-        predictions = []
-        for row in softmax(np.asarray(outputs, dtype=np.float64), axis=1):
-            best = int(row.argmax())
-            probabilities = {label: float(value) for label, value in zip(learned.labels, row, strict=True)}
-            predictions.append(Prediction(learned.labels[best], float(row[best]), probabilities))
-        return predictions
+        return [Prediction(*item) for item in named_probabilities(outputs, learned.labels)]
 
     def serve(self, outputs: tf.Tensor, context: Any, learned: Learned) -> dict[str, tf.Tensor]:
-        """Returns `label`, string of shape `(batch,)`, and for every class `probabilities`, float32, and `classes`.
-
-        The latter two have the shape `(batch, num_classes)`. The classes are repeated for each row because TF Serving's
-        row format wants every output to have the batch axis.
-        """
-        import tensorflow as tf
-
-        names = tf.constant(learned.labels)
-        probabilities = tf.nn.softmax(tf.cast(outputs, tf.float32), axis=-1)
-        return {
-            "label": tf.gather(names, tf.argmax(outputs, axis=-1)),
-            "probabilities": probabilities,
-            "classes": tf.tile(names[tf.newaxis, :], [tf.shape(outputs)[0], 1]),
-        }
+        """Returns `label`, `probabilities` and `classes`, as `served_labels` does."""
+        return served_labels(outputs, learned.labels)
 
     def served_outputs(self, predictions: Sequence[Prediction], learned: Learned) -> dict[str, np.ndarray]:
         """Returns the three tensors of `serve` for predictions of `decode`."""
-        return {
-            "label": np.array([item.label for item in predictions], dtype=object),
-            "probabilities": np.array([list(item.probabilities.values()) for item in predictions], dtype=np.float32),
-            "classes": np.array([list(item.probabilities) for item in predictions], dtype=object),
-        }
+        return expected_labels([item.label for item in predictions], [item.probabilities for item in predictions])
 
     def sample_data(self) -> pd.DataFrame:
         """Returns 60 short film opinions, half of them good."""
