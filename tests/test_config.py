@@ -19,6 +19,8 @@ OTHER: dict[str, Any] = {
     "data": "reviews.csv",
     "task": "text_classification",
     "preset": "bert_tiny_en_uncased",
+    "pretrain_on": "corpus.txt",
+    "pretrain_epochs": 2,
     "output_dir": "runs/a",
     "overwrite": True,
     "text_column": "review",
@@ -136,6 +138,8 @@ def problems(**options: Any) -> list[str]:
     ("options", "words"),
     [
         ({"ema": 0.9, "swa_start": 0.5}, "ema and swa_start"),
+        ({"pretrain_epochs": 2}, "pretrain_epochs"),
+        ({"pretrain_on": "a.txt", "preset": "bilstm"}, "pretrain_on"),
         ({"freeze": "backbone", "layer_decay": 0.9}, "layer_decay"),
         ({"peft": "head", "layer_decay": 0.9}, "layer_decay"),
         ({"peft": "lora", "freeze": "backbone"}, "peft, train_layers and freeze"),

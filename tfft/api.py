@@ -13,7 +13,7 @@ from tfft.arguments import settings_of
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError
-from tfft.launching import Launch, is_finished, prepare_tensorflow
+from tfft.launching import Launch, check_first_run, first_run, is_finished, prepare_tensorflow
 
 if TYPE_CHECKING:
     from tfft.adapted_model import AdaptedModel
@@ -30,8 +30,8 @@ def fit(data: Any = None, *, config: FitConfig | None = None, quiet: bool = Fals
 
     Data is a path (.csv, .tsv, .jsonl, .parquet, .tfrecord, ...), a pattern, a list of paths, a folder, a DataFrame, a
     dict of columns, a list of dicts or of (text, label) pairs, a `tf.data.Dataset`, a Hugging Face dataset,
-    "tfds:name/config:split", or a callable that gives any of these. `validation_data`, `test_data` and `synthetic_data`
-    take the same.
+    "tfds:name/config:split", or a callable that gives any of these. `validation_data`, `test_data`, `synthetic_data`
+    and `pretrain_on` take the same.
 
     Args:
         data: The training data.
@@ -56,17 +56,27 @@ def fit(data: Any = None, *, config: FitConfig | None = None, quiet: bool = Fals
         >>> print(model.report)
         >>> model.predict(["what a film"])
     """
+    corpus = options.get("pretrain_on", None if config is None else config.pretrain_on)
     settings, sources = settings_of(data, config, options)
     console = Console(quiet=quiet)
     if is_finished(settings):
         console.say(f"resume: {settings.output_dir} is finished; loading it")
         return load(str(settings.output_dir), quiet=quiet)
-    run = Launch(settings, options, console)
 
     from tfft.splitting import split_data
 
-    splits = split_data(settings, sources, console)
-    model = run.fit(splits)
+    if corpus is None:
+        run = Launch(settings, options, console)
+        model = run.fit(split_data(settings, sources, console))
+    else:
+        with first_run(settings) as first:
+            settings = dataclasses.replace(settings, preset=first.output_dir)
+            run = Launch(settings, options, console)
+            splits = split_data(settings, sources, console)  # what is wrong with it is said before the first run
+            console.say(f"pretrain_on: a first run on {settings.pretrain_on}, into {first.output_dir}")
+            strategy = options.get("strategy", first.strategy)
+            check_first_run(first, fit(corpus, config=first, quiet=quiet, strategy=strategy).config)
+            model = run.fit(splits)
     if settings.output_dir is not None and run.plan.is_chief:
         from tfft.training.resuming import discard_checkpoints
 
@@ -99,7 +109,11 @@ def cross_validate(
         >>> print(tfft.cross_validate("reviews.csv", folds=5, task="text_classification"))
     """
     settings, sources = settings_of(data, config, options)
-    unused = [name for name in ("output_dir", "test_data", "synthetic_data") if getattr(settings, name) is not None]
+    unused = [
+        name
+        for name in ("output_dir", "test_data", "synthetic_data", "pretrain_on")
+        if getattr(settings, name) is not None
+    ]
     if unused or settings.split_method not in ("stratified", "grouped"):
         what = ", ".join(unused) or f"split={settings.split_method!r}"
         raise ConfigError(f"Cross-validation makes splits of its own and keeps no model; it does not take {what}.")
@@ -155,6 +169,8 @@ def find_learning_rate(
         >>> print(tfft.find_learning_rate("reviews.csv", task="text_classification", plot="rates.png"))
     """
     settings, sources = settings_of(data, config, options)
+    if settings.pretrain_on is not None:
+        raise ConfigError("pretrain_on is for fit; run it first, and name its directory as preset here.")
     console = Console(quiet=quiet)
     run = Launch(settings, options, console)
 

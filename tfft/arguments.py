@@ -48,6 +48,8 @@ def settings_of(data: Any, config: FitConfig | None, options: Mapping[str, Any])
     described = {
         name: None if sources[field] is None else describe(sources[field]) for name, field in _DATA_OPTIONS.items()
     }
+    if given.get("pretrain_on") is not None:
+        described["pretrain_on"] = describe(given["pretrain_on"])
     if given.get("augment") is not None:
         described["augment"] = _plain_augmentations(given["augment"])
     if hasattr(given.get("peft"), "to_dict"):  # a config of a method

@@ -150,7 +150,7 @@ class FineTunedModel:
 
     @functools.cached_property
     def _runner(self) -> ForwardRunner:
-        return ForwardRunner(self._built.model)
+        return ForwardRunner(self._built.judged)
 
     def outputs(self, inputs: Any, *, batch_size: int = 32) -> Any:
         """Returns the model's raw outputs.
@@ -195,8 +195,8 @@ class FineTunedModel:
         Returns:
             One prediction a row; for text classification a `Prediction` with `label` and `probabilities`, for token
             classification a `TaggedText` with `entities` and `words`, for pairs a `PairPrediction` or a `PairScore`,
-            for question answering a `PredictedAnswer`, for relations a `PredictedRelation`, of several heads a
-            `JointPrediction`.
+            for question answering a `PredictedAnswer`, for relations a `PredictedRelation`, for masked language
+            modelling a `FilledText`, of several heads a `JointPrediction`.
             None for a row of a data source that has no text.
 
         Raises:
@@ -295,7 +295,7 @@ class FineTunedModel:
 
         with self._merged_as(merge):
             exportable = Exportable(
-                model=self._built.model,
+                model=self._built.judged,
                 encoding=self._encoding,
                 task=self.task,
                 learned=self.learned,

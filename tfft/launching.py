@@ -6,14 +6,16 @@ import contextlib
 import importlib
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfft.config import FitConfig
+from tfft.config.pretraining import differing, pretrained_directory, pretraining_config
 from tfft.console import Console
 from tfft.core.collection import uncollected_imports
-from tfft.core.errors import ConfigError
+from tfft.core.errors import ConfigError, name_list
 from tfft.core.files import check_target
 
 if TYPE_CHECKING:
@@ -130,6 +132,49 @@ def is_finished(settings: FitConfig) -> bool:
 
     check_no_leftovers(settings)
     return False
+
+
+@contextlib.contextmanager
+def first_run(settings: FitConfig) -> Iterator[FitConfig]:
+    """Plans the run on `pretrain_on` that comes before another one.
+
+    Args:
+        settings: The options of the other run.
+
+    Yields:
+        The options of the first run. It goes beside `output_dir`, or where there is none into a temporary folder.
+
+    Raises:
+        ConfigError: When several processes would have to do it together.
+    """
+    if "TF_CONFIG" in os.environ:
+        raise ConfigError(
+            "pretrain_on is for one process. Run task='masked_language_modeling' first, and name its output_dir as "
+            "preset."
+        )
+    with contextlib.ExitStack() as kept:
+        if settings.output_dir is None:
+            folder = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="tfft-"))) / "pretrained"
+        else:
+            folder = pretrained_directory(settings.output_dir)
+        yield pretraining_config(settings, str(folder))
+
+
+def check_first_run(wanted: FitConfig, found: FitConfig) -> None:
+    """Checks that a first run which was there already is the one that is wanted.
+
+    Args:
+        wanted: Its options as they should be.
+        found: Its options.
+
+    Raises:
+        ConfigError: When they differ.
+    """
+    if other := differing(wanted, found):
+        raise ConfigError(
+            f"{wanted.output_dir} is of a run that differs in {name_list(other)}. Use the same options, or begin anew "
+            "with overwrite=True."
+        )
 
 
 def make_augmentations(settings: FitConfig, options: Mapping[str, Any]) -> Sequence[Augmentation]:

@@ -90,6 +90,11 @@ def conll(folder: Path, rows: int) -> Sample:
     return Sample(folder / "a.conll", {"tokens": sentences, "tags": tags})
 
 
+def text_lines(folder: Path, rows: int) -> Sample:
+    (folder / "a.txt").write_text("".join(f"{text}\n" for text in texts(rows)), encoding="utf-8")
+    return Sample(folder / "a.txt", {"text": texts(rows)})
+
+
 def _links(folder: Path, first: Path, rows: int) -> Columns:
     """Fills two class folders with names for one file."""
     found: Columns = {"label": [], "path": []}
@@ -188,7 +193,7 @@ SAMPLES: dict[str, Callable[[Path, int], Sample]] = {
     maker.__name__: maker
     for maker in (
         audio_folder, conll, delimited, function, hf_datasets, image_folder,
-        in_memory, json_lines, parquet, tf_dataset, tfds, tfrecord,
+        in_memory, json_lines, parquet, text_lines, tf_dataset, tfds, tfrecord,
     )
 }  # fmt: skip
 
@@ -307,7 +312,7 @@ def test_a_missing_column_is_answered_with_the_nearest(make: Any, name: str) -> 
     sample = make(name, FEW)
     near = sample.columns[0]
     with pytest.raises(DataError) as caught:
-        chunks(name, sample.source, [f"{near}x", sample.columns[1]])
+        chunks(name, sample.source, [f"{near}x", *sample.columns[1:]])
     assert f"Did you mean {near!r}?" in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -21,7 +21,9 @@ LOGITS = [name for name in NAMES if name not in EMBEDDING]
 
 
 def spec(**options: Any) -> HeadSpec:
-    return HeadSpec(FitConfig(task="text_classification", **options), OUTPUTS)
+    embedding = keras.layers.ReversibleEmbedding(OUTPUTS, HIDDEN)
+    embedding.build()
+    return HeadSpec(FitConfig(task="text_classification", **options), OUTPUTS, lambda: embedding)
 
 
 def models(name: str, head_spec: HeadSpec) -> tuple[keras.Model, keras.Model]:
@@ -32,6 +34,8 @@ def models(name: str, head_spec: HeadSpec) -> tuple[keras.Model, keras.Model]:
     inputs = {"padding_mask": mask}
     if "word_positions" in head.inputs(head_spec):  # here each token is a word
         inputs["word_positions"] = ops.where(mask > 0, ops.cumsum(mask, axis=1) - 1, -1)
+    if "masked_positions" in head.inputs(head_spec):  # and each is hidden
+        inputs["masked_positions"] = ops.where(mask > 0, ops.cumsum(mask, axis=1) - 1, -1)
     if "candidates" in head.inputs(head_spec):  # and each may begin or end an answer
         inputs["candidates"] = mask
     if "entity_positions" in head.inputs(head_spec):  # and the first and the last begin an entity

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import log_softmax
 
-from tfft.losses.masked_crossentropy import MaskedCrossentropy, masked_token_sums
+from tfft.losses.masked_crossentropy import MaskedCrossentropy
 
 RANDOM = np.random.default_rng(2)
 LOGITS = RANDOM.normal(scale=4, size=(5, 3, 11)).astype(np.float32)
@@ -54,18 +54,6 @@ def test_the_gradient_is_softmax_minus_onehot_and_none_where_there_is_no_token()
 def test_what_stands_where_there_is_no_token_does_not_matter() -> None:
     soiled = np.where(LABELS[..., None] >= 0, LOGITS, np.float32(np.nan))
     np.testing.assert_array_equal(MaskedCrossentropy().call(LABELS, soiled), MaskedCrossentropy().call(LABELS, LOGITS))
-    for part, wanted in zip(masked_token_sums(LABELS, soiled), masked_token_sums(LABELS, LOGITS), strict=True):
-        np.testing.assert_array_equal(part, wanted)
-
-
-def test_sums_for_figures() -> None:
-    logits = LOGITS.copy()
-    logits[0, 0, 1] = logits[3, 1, 7] = 50  # two right ones
-    logits[0, 1, 3] = logits[0, 2, 3] = logits[1, 0, 3] = logits[3, 0, 3] = logits[4, 1, 3] = 50
-    found = masked_token_sums(LABELS, logits)
-    np.testing.assert_allclose(found.negative_log_likelihood, expected(LABELS, logits), rtol=1e-6)
-    assert np.asarray(found.correct).tolist() == [1, 0, 0, 1, 0]
-    assert np.asarray(found.tokens).tolist() == [3, 1, 0, 2, 1]
 
 
 def test_it_is_saved_with_its_options() -> None:

@@ -20,6 +20,7 @@ import pytest
 
 import tfft
 from tfft.config import FitConfig
+from tfft.config.pretraining import pretraining_config
 from tfft.console import Console
 from tfft.core.errors import ArtifactError, ConfigError, DataError, PresetError
 from tfft.reading import read_examples
@@ -183,6 +184,18 @@ def _an_unknown_task_is_refused(bench: Bench) -> None:
 def _an_unknown_preset_is_refused(bench: Bench) -> None:
     with pytest.raises(PresetError, match="no_such_preset"):
         bench.fit(preset="no_such_preset")
+
+
+@shows_in("pretrain_on")
+def _names_the_file_that_a_first_run_reads(bench: Bench) -> None:
+    with pytest.raises(DataError, match=r"absent\.txt"):
+        bench.fit(pretrain_on=str(bench.folder / "absent.txt"))
+
+
+@shows_in("pretrain_epochs")
+def _a_first_run_goes_so_often_over_the_texts(bench: Bench) -> None:
+    config = FitConfig(**bench.options, pretrain_on="texts.txt", pretrain_epochs=3)
+    assert pretraining_config(config, "runs/a").epochs == 3
 
 
 @shows_in("output_dir")

@@ -27,6 +27,12 @@ class DataOptions:
         None,
         "Pretrained backbone: a KerasHub preset or handle, a directory, an earlier run, or a name that tfft knows.",
     )
+    pretrain_on: Name | None = option(
+        None,
+        "Texts without labels on which the preset is first trained to fill in hidden tokens, into "
+        "<output_dir>.pretrained; one a line in a .txt file, or in text_column.",
+    )
+    pretrain_epochs: Annotated[int, Field(ge=1)] = option(1, "Passes over pretrain_on.")
     output_dir: Name | None = option(None, "Run directory to create. None keeps the model in memory only.")
     overwrite: bool = option(False, "Replace output_dir when it exists; the old one stays until the new one is whole.")
 

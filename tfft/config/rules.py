@@ -70,6 +70,22 @@ def _basic_rules(config: FitConfig) -> list[Rule]:
             "Neither a validation nor a test split is left; set one of the fractions above 0.",
         ),
         (
+            {"pretrain_on", "pretrain_epochs"},
+            lambda: config.pretrain_on is None and config.pretrain_epochs != 1,
+            "pretrain_epochs needs pretrain_on.",
+        ),
+        (
+            {"pretrain_on", "task"},
+            lambda: config.pretrain_on is not None and config.task == "masked_language_modeling",
+            "pretrain_on is for a task that follows; give the texts as data.",
+        ),
+        (
+            {"pretrain_on", "preset"},
+            lambda: config.pretrain_on is not None and config.preset in FROM_SCRATCH,
+            f"preset={config.preset!r} is made from the training rows, so that nothing comes before them; leave "
+            "pretrain_on out.",
+        ),
+        (
             {"overwrite", "output_dir"},
             lambda: config.overwrite and config.output_dir is None,
             "overwrite needs output_dir.",

@@ -23,6 +23,9 @@ from tfft.layers.text_encoder import TextEncoder
 Gather = Callable[[tf.Tensor, tf.Tensor], Any]
 #: The same with a seed, int32 `(2,)`, for augmentations.
 TrainingGather = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Any]
+#: For batches whose targets are drawn anew: from the rows of the global batch, int64 `(batch,)`, places among them that
+#: are wanted, int64 `(rows,)`, width and seed to inputs and targets of those, and the units of the global batch.
+BatchDraw = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[Any, tf.Tensor, tf.Tensor]]
 
 _ROWS, _WIDTH, _SEED = tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
 #: Python without branches on tensors needs no translation by AutoGraph, which takes longer than the rest of the trace.
@@ -155,6 +158,47 @@ def training_dataset(
         return made if tally is None else (*made, tally())
 
     signature = (_ROWS, _PRESENT, _WIDTH, _SEED, _UNITS)
+    return tf.data.Dataset.from_generator(plan, output_signature=signature).map(examples).prefetch(2)
+
+
+def drawn_dataset(
+    draw: BatchDraw,
+    weights: np.ndarray,
+    order: EpochOrder,
+    *,
+    epochs: int,
+    start: tuple[int, int] = (0, 0),
+    sharing: Sharing,
+) -> tf.data.Dataset:
+    """Returns all batches of all epochs, of which each is drawn as a whole: replicas and workers draw the same.
+
+    Args:
+        draw: Makes inputs, targets and units from the batch's own seed.
+        weights: Weight of each row in the loss, float32 of shape `(rows,)`.
+        order: Decides the batches of each epoch.
+        epochs: Number of epochs.
+        start: Epoch and batch to begin with, both from 0.
+        sharing: How batches are dealt to replicas.
+
+    Returns:
+        A dataset of `(inputs, targets, weights, units)`, as `training_dataset` gives it.
+    """
+
+    def plan() -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, int, np.ndarray]]:
+        for epoch in range(start[0], epochs):
+            for batch, seed in order.batches(epoch, start[1] if epoch == start[0] else 0):
+                yield batch.rows, *sharing.deal(np.arange(len(batch.rows))), batch.width, seed
+
+    all_weights = tf.constant(weights)
+
+    def examples(
+        rows: tf.Tensor, places: tf.Tensor, present: tf.Tensor, width: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[Any, ...]:
+        inputs, targets, units = draw(rows, places, width, seed)
+        row_weights = tf.gather(all_weights, tf.gather(rows, places)) * present
+        return inputs, targets, row_weights, tf.maximum(units, 1.0)
+
+    signature = (_ROWS, _ROWS, _PRESENT, _WIDTH, _SEED)
     return tf.data.Dataset.from_generator(plan, output_signature=signature).map(examples).prefetch(2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -45,13 +46,13 @@ def verify(folder: Path, exportable: Exportable) -> float:
                 raise ExportError(f"The export answers {sorted(outputs)} instead of {sorted(expected)} ({loader}).")
         for name, values in expected.items():
             served = _joined([np.array(outputs[name], dtype=values.dtype) for outputs in parts])
-            largest = max(largest, _difference(name, served, values, loader))
+            largest = max(largest, _difference(name, served, _flat(values), loader))
     return largest
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Puts the answers to several requests together: where lists are as long as the longest one, that differs."""
-    parts = [part.reshape(len(part), -1) if part.ndim > 1 else part for part in parts]
+    parts = [_flat(part) for part in parts]
     if parts[0].ndim == 1:
         return np.concatenate(parts)
     width = max(part.shape[1] for part in parts)
@@ -59,6 +60,11 @@ def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     for target, part in zip(filled, parts, strict=True):
         target[:, : part.shape[1]] = part
     return np.concatenate(filled)
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    """Returns what is said of each row as one list."""
+    return values.reshape(len(values), math.prod(values.shape[1:])) if values.ndim > 1 else values
 
 
 def _difference(name: str, served: np.ndarray, expected: np.ndarray, loader: str) -> float:

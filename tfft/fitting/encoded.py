@@ -126,7 +126,8 @@ def tokenize(
         console: Where progress and truncation are said.
 
     Returns:
-        The encoding, the rows of each split, and the splits without examples that a policy drops for their length.
+        The encoding, the rows of each split, and the splits with targets that only tokens tell, without examples that
+        a policy drops for their length.
 
     Raises:
         ConfigError: When sequence_length is more than the backbone takes.
@@ -147,7 +148,7 @@ def tokenize(
     policy = (config.quality or {}).get("lengths", "report")
     too_long = {name: split.truncated for name, split in rows.items() if len(split.truncated)}
     if not too_long or policy in ("report", "off"):
-        return encoding, rows, data
+        return encoding, rows, _with_token_targets(data, rows, config)
     if policy == "fail":
         name, places = next(iter(too_long.items()))
         examples = data.examples[name]
@@ -160,7 +161,14 @@ def tokenize(
     counts = ", ".join(f"{len(places):,} of {name}" for name, places in too_long.items())
     console.say(f"lengths: dropped rows that would have been truncated: {counts}")
     quiet = Console(quiet=True)
-    return encoding, {name: encoding.encode(split, quiet, what=name) for name, split in kept.examples.items()}, kept
+    rows = {name: encoding.encode(split, quiet, what=name) for name, split in kept.examples.items()}
+    return encoding, rows, _with_token_targets(kept, rows, config)
+
+
+def _with_token_targets(data: SplitData, rows: Mapping[str, EncodedRows], config: FitConfig) -> SplitData:
+    task = tasks.get(str(config.task))
+    found = {name: task.token_targets(data.targets[name], split) for name, split in rows.items()}
+    return dataclasses.replace(data, targets=found)
 
 
 def model_inputs(
@@ -175,6 +183,8 @@ def model_inputs(
     model = built.model
     taken = dict(rows)
     every_step = "rows are augmented" if config.augment else "the data is streamed" if data.streamed else ""
+    if task.hides_tokens:
+        every_step = "other tokens are hidden in every step"
     if config.head_only and not every_step:
         every_step = _too_large(built, rows)
     if config.head_only and every_step:

@@ -21,6 +21,7 @@ from tfft.data.pipeline import TrainingGather, augmented_gather
 from tfft.data.splits import TRAIN
 from tfft.distribute.plan import ExecutionPlan
 from tfft.encoding.base import EncodedRows, RowEncoding
+from tfft.encoding.masked_texts import MaskedTextEncoding
 from tfft.encoding.texts import TextEncoding
 from tfft.fitting.encoded import Encoded
 from tfft.splitting import SplitData
@@ -68,6 +69,9 @@ def training_data(
     if augmenter is not None and rows.cache is not None and isinstance(encoding, TextEncoding):
         widths = [width for _, width in order.shapes]
         gather = augmented_gather(data.examples[TRAIN].texts, rows.cache, encoding.encoder, augmenter, widths)
+    draw = None
+    if isinstance(encoding, MaskedTextEncoding) and rows.cache is not None:
+        draw = encoding.batch_draw(rows.cache)
     return TrainingData(
         gather,
         split.row_targets,
@@ -76,6 +80,7 @@ def training_data(
         sharing,
         row_units=task.row_units(rows),
         augmenter=augmenter,
+        draw=draw,
     )
 
 

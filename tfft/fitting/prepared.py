@@ -58,7 +58,7 @@ class Prepared:
         data: The splits, without rows that were dropped for their length.
         built: The whole model.
         judged: The model that figures are computed with: the whole one, or its head on cached features.
-        trained: The model that is trained: `judged`, or its twin for packed rows.
+        trained: The model that is trained: `judged`, unless its head reduces outputs, or the twin for packed rows.
         splits: What `judged` takes, by split.
         training: The batches.
         groups: Learning rates of single variables.
@@ -147,9 +147,10 @@ def prepare(
         )
     with plan.scope(), plan.policy():
         built = _build(config, backbone, data, console)
-    judged, splits = model_inputs(built, rows, data, config, console)
+        tasks.get(str(config.task)).begin(built.head, data.targets[TRAIN])
+    trained, splits = model_inputs(built, rows, data, config, console)
+    judged = built.judged if trained is built.model else trained
     training = training_data(splits[TRAIN], encoding, augmenter, data, config, plan, console)
-    trained = judged
     if config.packing:
         trained, training = pack_training(training, rows[TRAIN], encoding, built, backbone, config, plan, console)
     groups = rate_groups(backbone, built, trained, training, config, console)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from tfft.config import FitConfig
@@ -17,10 +17,13 @@ class HeadSpec:
     Attributes:
         config: The run's options.
         num_outputs: Number of classes, tags or targets.
+        token_embedding: Gives the layer of the backbone whose matrix turns features into logits of tokens, or says why
+            there is none; None where the backbone is not known.
     """
 
     config: FitConfig
     num_outputs: int
+    token_embedding: Callable[[], Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +51,10 @@ class Head(Protocol):
     A head with an attribute `prefixes` reads as many texts, each apart: the backbone and `pool` are applied to each,
     and `build` gets what `pool` gave for them, stacked along axis 1. The names of the inputs of each text begin with
     its prefix.
+
+    A head whose outputs are too large to be kept has two more methods: `judge(outputs, inputs, spec)` reduces them,
+    without any weights, to what figures and predictions need, and `judged_inputs(spec)` gives the inputs that it takes
+    for that alone. Training is on the outputs themselves.
     """
 
     def first_token_only(self, spec: HeadSpec) -> bool:

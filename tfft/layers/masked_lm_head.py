@@ -19,8 +19,8 @@ class MaskedLanguageModelHead(keras.layers.Layer):
     a dense layer of the embeddings' size, GELU, layer normalisation, the transposed token embeddings and a bias. All
     but the embeddings are the head's own weights; they are those of KerasHub's `MaskedLMHead`, in its order.
 
-    It shares the embedding matrix with a backbone, so it is not saved as an object: its weights are, by
-    `own_variables`.
+    It shares the embedding matrix with a backbone, which owns it: `variables` are the head's own alone. So it is not
+    saved as an object, only its weights are.
 
     Example:
         >>> embedding = tied_embedding(backbone.model, preset=backbone.preset, causal=backbone.causal)
@@ -46,7 +46,8 @@ class MaskedLanguageModelHead(keras.layers.Layer):
             **kwargs: `dtype` and `trainable` of `keras.layers.Layer`.
         """
         super().__init__(name=name, **kwargs)
-        self.token_embedding = token_embedding
+        # Not as an attribute, which Keras would count as a layer of this one: the backbone saves and freezes it.
+        self._shared = lambda: token_embedding
         self.approximate_gelu = approximate_gelu
         initializer = keras.initializers.TruncatedNormal(stddev=0.02)  # BERT's own choice
         size, policy = token_embedding.output_dim, self.dtype_policy
@@ -56,11 +57,18 @@ class MaskedLanguageModelHead(keras.layers.Layer):
         )
 
     @property
+    def token_embedding(self) -> Any:
+        """The backbone's `ReversibleEmbedding`."""
+        return self._shared()
+
+    @property
     def own_variables(self) -> list[Any]:
         """The kernel and bias of the dense layer, gamma and beta of the normalisation, and the bias of the logits."""
         return [*self.dense.variables, *self.norm.variables, self.output_bias]
 
-    def build(self, features_shape: tuple[int | None, ...], positions_shape: tuple[int | None, ...]) -> None:
+    def build(
+        self, features_shape: tuple[int | None, ...], positions_shape: tuple[int | None, ...] | None = None
+    ) -> None:
         """Creates the head's own weights."""
         del positions_shape
         size = self.token_embedding.output_dim
@@ -70,27 +78,28 @@ class MaskedLanguageModelHead(keras.layers.Layer):
             shape=(self.token_embedding.input_dim,), initializer="zeros", dtype="float32", name="output_bias"
         )
 
-    def call(self, features: Any, positions: Any) -> Any:
+    def call(self, features: Any, positions: Any = None) -> Any:
         """Computes logits.
 
         Args:
             features: Float of shape `(batch, sequence_length, hidden_dim)`.
             positions: Which tokens are predicted, int32 of shape `(batch, max_masked)`; -1 for none, where the logits
-                are those of the first token.
+                are those of the first token. None: all of them, for instance because they are picked already.
 
         Returns:
             Float32 of shape `(batch, max_masked, vocabulary_size)`, whatever the compute dtype.
         """
-        places = ops.expand_dims(ops.maximum(ops.cast(positions, "int32"), 0), axis=-1)
-        picked = ops.take_along_axis(features, places, axis=1)
-        hidden = self.norm(keras.activations.gelu(self.dense(picked), approximate=self.approximate_gelu))
+        if positions is not None:
+            places = ops.expand_dims(ops.maximum(ops.cast(positions, "int32"), 0), axis=-1)
+            features = ops.take_along_axis(features, places, axis=1)
+        hidden = self.norm(keras.activations.gelu(self.dense(features), approximate=self.approximate_gelu))
         logits = self.token_embedding(hidden, reverse=True)
         return ops.cast(logits, "float32") + ops.cast(self.output_bias, "float32")
 
-    def compute_output_spec(self, features: Any, positions: Any) -> Any:
+    def compute_output_spec(self, features: Any, positions: Any = None) -> Any:
         """Returns the shape and dtype of the logits."""
-        del features
-        return keras.KerasTensor((*positions.shape, self.token_embedding.input_dim), dtype="float32")
+        places = features.shape[:-1] if positions is None else positions.shape
+        return keras.KerasTensor((*places, self.token_embedding.input_dim), dtype="float32")
 
 
 def tied_embedding(model: keras.Model, *, preset: str, causal: bool) -> Any:

@@ -14,7 +14,7 @@ from tfft.layers.byte_pair_offsets import byte_symbols
 #: Label of a token that is not to be predicted, and position that stands for none.
 NONE = -1
 #: What SentencePiece puts before a piece that begins a word.
-_SENTENCE_PIECE = "\u2581"
+SENTENCE_PIECE = "\u2581"
 #: Scripts that are written without white space: each piece is a word.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 #: Tokens for what a vocabulary lacks: there is nothing to learn from them.
@@ -201,7 +201,7 @@ def masking_vocabulary(tokenizer: Any) -> MaskingVocabulary:
     mask_id = getattr(tokenizer, "mask_token_id", None)
     if mask_id is None:
         raise PresetError(f"{type(tokenizer).__name__} has no mask token, so that nothing can be hidden. {_ADVICE}")
-    tokens = _tokens(tokenizer)
+    tokens = vocabulary_tokens(tokenizer)
     special = [getattr(tokenizer, f"{name}_token_id", None) for name in _SPECIAL]
     special += getattr(tokenizer, "special_token_ids", [])
     names = {*_UNKNOWN, *_control_pieces(tokenizer), getattr(tokenizer, "oov_token", None)}
@@ -228,7 +228,7 @@ def continuation_table(tokenizer: Any) -> np.ndarray:
     Raises:
         PresetError: When the tokenizer is of another kind.
     """
-    tokens = _tokens(tokenizer)
+    tokens = vocabulary_tokens(tokenizer)
     kinds = {kind.__name__ for kind in type(tokenizer).__mro__}
     if "WordPieceTokenizer" in kinds:
         mark = tokenizer.suffix_indicator
@@ -237,7 +237,7 @@ def continuation_table(tokenizer: Any) -> np.ndarray:
         spaces = tuple(byte_symbols()[ord(space)] for space in " \t\n\r")
         firsts = _first_characters(tokens)
     elif "SentencePieceTokenizer" in kinds:
-        spaces, firsts = (_SENTENCE_PIECE,), [(token or "").encode("utf-8", "replace") for token in tokens]
+        spaces, firsts = (SENTENCE_PIECE,), [(token or "").encode("utf-8", "replace") for token in tokens]
     else:
         raise PresetError(
             f"{type(tokenizer).__name__} is no WordPiece, byte-level BPE or SentencePiece tokenizer, so that it is not "
@@ -278,8 +278,18 @@ def _fitting(lengths: tf.Tensor, rows: tf.Tensor, budgets: tf.Tensor) -> tf.Tens
     return taken
 
 
-def _tokens(tokenizer: Any) -> list[str | None]:
-    """Returns the token of each id; None where there is none."""
+def vocabulary_tokens(tokenizer: Any) -> list[str | None]:
+    """Returns the tokens of a vocabulary.
+
+    Args:
+        tokenizer: A tokenizer of KerasHub.
+
+    Returns:
+        The token of each id; None where there is none.
+
+    Raises:
+        PresetError: When it has no vocabulary.
+    """
     if not hasattr(tokenizer, "get_vocabulary"):
         raise PresetError(f"{type(tokenizer).__name__} has no vocabulary. {_ADVICE}")
     vocabulary = tokenizer.get_vocabulary()

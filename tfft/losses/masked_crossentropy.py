@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import ops
-
-
-class MaskedTokenSums(NamedTuple):
-    """What the tokens to be predicted of each row add up to, float32 of shape `(batch,)` each.
-
-    Attributes:
-        negative_log_likelihood: In nats.
-        correct: Tokens whose most likely prediction is right.
-        tokens: Tokens that were to be predicted.
-    """
-
-    negative_log_likelihood: Any
-    correct: Any
-    tokens: Any
 
 
 @keras.saving.register_keras_serializable(package="tfft")
@@ -50,22 +36,6 @@ class MaskedCrossentropy(keras.losses.Loss):
             Float32 of shape `(batch,)`; 0 for a row with no hidden token.
         """
         return ops.sum(_crossentropies(ops.cast(y_true, "int32"), y_pred), axis=-1)
-
-
-def masked_token_sums(labels: Any, logits: Any) -> MaskedTokenSums:
-    """Adds up what figures over a whole split need, so that no logits have to be kept.
-
-    Args:
-        labels: Original ids, int of shape `(batch, max_masked)`; -1 for none.
-        logits: Float of shape `(batch, max_masked, vocabulary_size)`.
-
-    Returns:
-        Sums over the tokens of each row.
-    """
-    labels = ops.cast(labels, "int32")
-    right = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels)
-    columns = (_crossentropies(labels, logits), ops.cast(right, "float32"), ops.cast(labels >= 0, "float32"))
-    return MaskedTokenSums(*(ops.sum(column, axis=-1) for column in columns))
 
 
 def _crossentropies(labels: Any, logits: Any) -> Any:

@@ -15,6 +15,7 @@ from tfft.console import Console
 from tfft.core.errors import ConfigError, DataError, name_list, unknown_name
 from tfft.core.learned import Learned
 from tfft.core.registry import Registry
+from tfft.data.hidden_tokens import HiddenTokens
 from tfft.data.joint_rows import JointRows
 from tfft.data.origin import Origin
 from tfft.data.question_rows import TrueAnswers
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 #: What the loss compares outputs with: an array whose first axis are rows, or rows of different length.
 RowTargets = np.ndarray | RaggedRows | JointRows
 #: What the metrics compare outputs with, one for each example.
-Targets = RowTargets | TrueAnswers
+Targets = RowTargets | TrueAnswers | HiddenTokens
 #: Options that not every task has; a task names those that it uses.
 TASK_OPTIONS = (
     "tasks",
@@ -64,12 +65,14 @@ class Task(abc.ABC):
         figures: Names of figures that `monitor` may name, behind `val_`.
         joinable: Whether the task can share a backbone with others: it reads one text, and its targets are given.
         tags_words: Whether rows are words, given or cut out of texts.
+        hides_tokens: Whether each training batch hides tokens anew, so that no row is the same twice.
     """
 
     uses: ClassVar[frozenset[str]] = frozenset()
     figures: ClassVar[tuple[str, ...]] = ("loss",)
     joinable: ClassVar[bool] = False
     tags_words: ClassVar[bool] = False
+    hides_tokens: ClassVar[bool] = False
 
     def uses_of(self, config: FitConfig) -> frozenset[str]:
         """Returns the options among `TASK_OPTIONS` that a run uses.
@@ -187,11 +190,16 @@ class Task(abc.ABC):
     def targets(self, examples: TextExamples, learned: Learned) -> Targets:
         """Returns what the metrics compare outputs with, one for each example."""
 
+    def token_targets(self, targets: Targets, rows: EncodedRows) -> Targets:
+        """Returns the targets of `targets`, or in their place those that are known only once texts are tokens."""
+        del rows
+        return targets
+
     def row_targets(self, targets: Targets, rows: EncodedRows, learned: Learned) -> RowTargets:
         """Returns what the loss compares outputs with, one for each row of tokens."""
         del learned
-        if isinstance(targets, TrueAnswers):
-            raise TypeError(f"{type(self).__name__} has to say where answers are in rows of tokens.")
+        if isinstance(targets, TrueAnswers | HiddenTokens):
+            raise TypeError(f"{type(self).__name__} has to say what the targets are in rows of tokens.")
         return targets if rows.windows is None else targets[rows.example_of]
 
     def row_units(self, rows: EncodedRows) -> np.ndarray | None:
@@ -222,6 +230,15 @@ class Task(abc.ABC):
 
         del config, learned
         return TextEncoding(backbone.encoder(sequence_length))
+
+    def begin(self, head: keras.Model, targets: Targets) -> None:
+        """Sets weights of a new head that the training data tells before any step.
+
+        Args:
+            head: The head, built.
+            targets: Those of the training examples.
+        """
+        del head, targets
 
     @abc.abstractmethod
     def loss(self, config: FitConfig, learned: Learned) -> keras.losses.Loss:

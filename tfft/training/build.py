@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from tfft.backbones.first_token import first_token_features
 from tfft.config import FitConfig
 from tfft.core.errors import ConfigError
 from tfft.heads.base import Head, HeadPart, HeadSpec, heads, prefixes_of
+from tfft.layers.masked_lm_head import tied_embedding
 from tfft.peft.base import Adapter, Base, freeze_base, is_quantized, methods, quantize_base
 from tfft.peft.options import parse_peft
 
@@ -24,13 +26,16 @@ class BuiltModel:
     Attributes:
         model: From token features to outputs: an ordinary Keras model.
         features: From token features to pooled features, the part before the head's first trainable layer.
-        head: From pooled features to outputs.
+        head: From pooled features to outputs, as figures and predictions take them.
+        judged: From token features to outputs as figures and predictions take them: `model`, unless the head reduces
+            what it is trained on.
         adapter: What a parameter-efficient method added to the backbone, if anything.
     """
 
     model: keras.Model
     features: keras.Model
     head: keras.Model
+    judged: keras.Model
     adapter: Adapter | None = None
 
 
@@ -67,7 +72,9 @@ def assemble(backbone: TextBackbone, parts: Sequence[HeadPart], adapter: Adapter
     if any(part.name for part in parts):
         return _assemble_several(backbone, parts, adapter)
     (part,) = parts
-    spec, head = HeadSpec(part.config, part.num_outputs), heads.get(part.head)
+    embedding = functools.partial(tied_embedding, backbone.model, preset=backbone.preset, causal=backbone.causal)
+    spec = HeadSpec(part.config, part.num_outputs, embedding)
+    head: Any = heads.get(part.head)
     inputs, pooled = _pooled(backbone, head, spec, whole=whole)
     prefixes = prefixes_of(head)
     if len(prefixes) > 1:
@@ -76,7 +83,12 @@ def assemble(backbone: TextBackbone, parts: Sequence[HeadPart], adapter: Adapter
     head_input = keras.Input(shape=pooled.shape[1:], dtype=pooled.dtype, name="pooled_features")
     head_model = keras.Model(head_input, head.build(head_input, spec), name="head")
     model = keras.Model(inputs, head_model(pooled), name="tfft_model")
-    return BuiltModel(model, features, head_model, adapter)
+    if not hasattr(head, "judge"):
+        return BuiltModel(model, features, head_model, model, adapter)
+    more = head.judged_inputs(spec)
+    judged = keras.Model({**inputs, **more}, head.judge(model.output, more, spec), name="judged_model")
+    judged_head = keras.Model(head_input, head.judge(head_model(head_input), {}, spec), name="judged_head")
+    return BuiltModel(model, features, judged_head, judged, adapter)
 
 
 def _assemble_several(backbone: TextBackbone, parts: Sequence[HeadPart], adapter: Adapter | None) -> BuiltModel:
@@ -102,7 +114,7 @@ def _assemble_several(backbone: TextBackbone, parts: Sequence[HeadPart], adapter
             outputs[name] = keras.Model(own, head.build(own, spec), name=f"{name}_head")(head_inputs[name])
     head_model = keras.Model(head_inputs, outputs, name="head")
     model = keras.Model(inputs, head_model(pooled), name="tfft_model")
-    return BuiltModel(model, features, head_model, adapter)
+    return BuiltModel(model, features, head_model, model, adapter)
 
 
 def _pooled(backbone: TextBackbone, head: Head, spec: HeadSpec, *, whole: bool) -> tuple[dict[str, Any], Any]:

@@ -16,7 +16,7 @@ from tfft.data.bucketing import choose_widths
 from tfft.data.joint_rows import JointRows
 from tfft.data.order import Batching, EpochOrder
 from tfft.data.packing import PackedGather
-from tfft.data.pipeline import TrainingGather, packed_dataset, training_dataset
+from tfft.data.pipeline import BatchDraw, TrainingGather, drawn_dataset, packed_dataset, training_dataset
 from tfft.data.ragged_rows import RaggedRows
 from tfft.data.sharing import Sharing
 from tfft.distribute.plan import ExecutionPlan
@@ -38,6 +38,7 @@ class TrainingData:
         row_units: What the loss of each row is a sum over, float32 of shape `(rows,)`; None for 1.
         packed: Makes packed batches instead, targets and weights included.
         augmenter: The augmentations that `gather` applies, if any.
+        draw: Makes inputs, targets and units of each batch anew instead; None where `gather` makes the inputs.
     """
 
     gather: TrainingGather
@@ -48,6 +49,7 @@ class TrainingData:
     row_units: np.ndarray | None = None
     packed: PackedGather | None = None
     augmenter: Augmenter | None = None
+    draw: BatchDraw | None = None
 
     def batches(self, epochs: int, epoch: int = 0, batch: int = 0) -> tf.data.Dataset:
         """Returns all batches to the end of the last epoch.
@@ -62,6 +64,10 @@ class TrainingData:
         """
         if self.packed is not None:
             return packed_dataset(self.packed, self.order, epochs=epochs, start=(epoch, batch), sharing=self.sharing)
+        if self.draw is not None:
+            return drawn_dataset(
+                self.draw, self.weights, self.order, epochs=epochs, start=(epoch, batch), sharing=self.sharing
+            )
         return training_dataset(
             self.gather,
             self.targets,
