@@ -52,11 +52,13 @@ if TYPE_CHECKING:
     from tfft.peft.report import PeftReport
     from tfft.planning import RunPlan
     from tfft.tasks._joint import JointPrediction
+    from tfft.tasks.masked_language_modeling import FilledText
     from tfft.tasks.multi_label_classification import PredictedLabels
     from tfft.tasks.pair_classification import PairPrediction
     from tfft.tasks.pair_regression import PairScore
     from tfft.tasks.question_answering import PredictedAnswer
     from tfft.tasks.relation_extraction import PredictedRelation
+    from tfft.tasks.sentence_similarity import TextSimilarity
     from tfft.tasks.text_classification import Prediction
     from tfft.tasks.text_regression import PredictedNumber
     from tfft.tasks.token_classification import TaggedText
@@ -93,6 +95,7 @@ _PUBLIC = {
     "RunPlan": "tfft.planning",
     "LearningRateCurve": "tfft.training.learning_rate_finder",
     "PairPrediction": "tfft.tasks.pair_classification",
+    "FilledText": "tfft.tasks.masked_language_modeling",
     "JointPrediction": "tfft.tasks._joint",
     "PairScore": "tfft.tasks.pair_regression",
     "PredictedAnswer": "tfft.tasks.question_answering",
@@ -100,6 +103,7 @@ _PUBLIC = {
     "PredictedNumber": "tfft.tasks.text_regression",
     "PredictedRelation": "tfft.tasks.relation_extraction",
     "Prediction": "tfft.tasks.text_classification",
+    "TextSimilarity": "tfft.tasks.sentence_similarity",
     "TaggedText": "tfft.tasks.token_classification",
     "ArtifactError": "tfft.core.errors",
     "ConfigError": "tfft.core.errors",
@@ -121,6 +125,7 @@ __all__ = [
     "DataError",
     "DoRAConfig",
     "ExportError",
+    "FilledText",
     "FineTunedModel",
     "FitConfig",
     "HoulsbyConfig",
@@ -144,6 +149,7 @@ __all__ = [
     "PresetError",
     "PromptConfig",
     "RunPlan",
+    "TextSimilarity",
     "TfftError",
     "TrainingError",
     "__version__",

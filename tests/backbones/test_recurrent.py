@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from tfft.layers.recompute import recompute
 
 WORDS = ["Main", "St.", "12", "Elm", "Ave"] * 2
 SMALL = RecurrentOptions(embedding_dim=5, shape_dim=3, hidden_dim=8, layers=2, dropout=0.25)
+CHARACTERS = dataclasses.replace(SMALL, unit="character", bigram_dim=4)
 #: Rows of known words, of others, and of nothing.
 ROWS = [["12", "Main", "St."], ["7", "Oakwood", "Lane", "Elm", "Ave"], []]
 
@@ -61,14 +63,25 @@ def lstm(values: np.ndarray, cell: Any) -> np.ndarray:
     return np.array(found)
 
 
-def test_features_are_those_of_the_formula(small: RecurrentBackbone) -> None:
-    inputs = rows_of(small, ROWS, 9)
+@pytest.mark.parametrize("options", [SMALL, CHARACTERS], ids=["words", "characters"])
+def test_features_are_those_of_the_formula(options: RecurrentOptions) -> None:
+    small, rows = recurrent_backbone(WORDS, options, seed=3), ROWS
+    if options.unit == "character":
+        rows = [list("Main"), list("12 é"), []]
+    inputs = rows_of(small, rows, 9)
     features = features_of(small, inputs)
     assert features.shape == (3, 9, SMALL.hidden_dim)
     for row, length in enumerate(inputs["padding_mask"].sum(axis=1)):
-        numbers = small.tokenizer.token_features()(inputs["token_ids"][row, :length])
-        tables = [small.model.get_layer(f"{name}_embedding").embeddings for name in numbers._fields]
-        values = np.concatenate([np.asarray(t)[np.asarray(n)] for t, n in zip(tables, numbers, strict=True)], axis=-1)
+        numbers = small.tokenizer.token_features()(inputs["token_ids"][row, :length])._asdict()
+        if options.unit == "character":
+            padded = [0, *numbers["token"].numpy().tolist(), 0]
+            pairs = [(one * 1_000_003 + other) % 100_003 for one, other in itertools.pairwise(padded)]
+            numbers = {"token": numbers["token"], "shape": numbers["shape"], "bigram": pairs[:-1], "next": pairs[1:]}
+        tables = [
+            small.model.get_layer(f"{'bigram' if name == 'next' else name}_embedding").embeddings for name in numbers
+        ]
+        found = zip(tables, numbers.values(), strict=True)
+        values = np.concatenate([np.asarray(table)[np.asarray(places)] for table, places in found], axis=-1)
         for block in small.blocks:
             backward = lstm(values[::-1], block.backward_layer.cell)[::-1]
             values = np.concatenate([lstm(values, block.forward_layer.cell), backward], axis=-1)
@@ -76,12 +89,27 @@ def test_features_are_those_of_the_formula(small: RecurrentBackbone) -> None:
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_padding_changes_nothing(small: RecurrentBackbone, training: bool) -> None:
+@pytest.mark.parametrize("options", [SMALL, CHARACTERS], ids=["words", "characters"])
+def test_padding_changes_nothing(options: RecurrentOptions, training: bool) -> None:
     if training:  # dropout draws other numbers for other widths
-        small = recurrent_backbone(WORDS, dataclasses.replace(SMALL, dropout=0.0), seed=3)
-    alone, padded = rows_of(small, ROWS[1:2], 7), rows_of(small, ROWS, 12, filler=70)
+        options = dataclasses.replace(options, dropout=0.0, word_dropout=0.0)
+    small, rows = recurrent_backbone(WORDS, options, seed=3), ROWS
+    if options.unit == "character":
+        rows = [list("".join(row)[:5]) for row in ROWS]
+    alone, padded = rows_of(small, rows[1:2], 7), rows_of(small, rows, 12, filler=70)
     one = np.asarray(small.model(alone, training=training))
     np.testing.assert_allclose(np.asarray(small.model(padded, training=training))[1:2, :7], one, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_words_are_taken_for_unknown_ones_in_training(training: bool) -> None:
+    backbone = recurrent_backbone(WORDS, dataclasses.replace(SMALL, dropout=0.0, word_dropout=1 - 1e-9), seed=3)
+    inputs = rows_of(backbone, ROWS, 7)
+    found = np.asarray(backbone.model(inputs, training=training))
+    table = backbone.model.get_layer("token_embedding").embeddings
+    table.assign(np.repeat(np.asarray(table)[1:2], table.shape[0], axis=0))
+    alike = np.asarray(backbone.model(inputs, training=False))
+    assert np.allclose(found, alike, atol=1e-6) == training
 
 
 def test_words_that_training_lacks_are_not_all_alike(small: RecurrentBackbone) -> None:
@@ -221,11 +249,12 @@ def test_altered_files_are_refused(
     ("options", "message"),
     [
         ({"hidden_dim": 5}, "hidden_dim is 5; it must be even"),
+        ({"bigram_dim": -1}, "bigram_dim is -1; it must be at least 0"),
         ({"layers": 0}, "layers is 0; it must be at least 1"),
         ({"dropout": 1.0}, "dropout is 1.0; it must be from 0 to below 1"),
         ({"unit": "words"}, "unit is 'words'; it must be 'word' or 'character'"),
     ],
-    ids=["odd", "layers", "dropout", "unit"],
+    ids=["odd", "bigram_dim", "layers", "dropout", "unit"],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

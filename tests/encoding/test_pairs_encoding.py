@@ -21,6 +21,7 @@ from tfft.core.errors import ConfigError, PresetError
 from tfft.data.origin import Origin
 from tfft.data.schema import TextExamples
 from tfft.data.text_pairs import FIRST, SECOND, joined_texts
+from tfft.data.text_triplets import NEGATIVE
 from tfft.encoding.pairs import PairEncoding
 from tfft.encoding.pairs_apart import PairsApartEncoding
 from tfft.encoding.texts import TextEncoding
@@ -219,3 +220,43 @@ def test_texts_apart_are_those_of_each_side(tiny_preset: str, quiet: Console) ->
     assert len(features) == 6
     np.testing.assert_array_equal(rows.lengths, np.max(lengths, axis=0))
     assert rows.truncated.tolist() == sorted(truncated)
+
+
+def test_negatives_are_read_beside_pairs_and_those_that_are_not_there_are_short_rows(
+    tiny_preset: str, quiet: Console
+) -> None:
+    backbone = load_text_backbone(tiny_preset)
+    encoding = PairsApartEncoding(backbone, sequence_length=9, triplets=True)
+    pairs, alone = examples(PAIRS), TextEncoding(backbone.encoder(9))
+    negatives = [pair[1] for pair in PAIRS[::-1]]
+    triplets = dataclasses.replace(pairs, columns={**pairs.columns, NEGATIVE: negatives})
+    everything = tf.range(len(PAIRS), dtype=tf.int64)
+    read = encoding.encode(triplets, quiet, what="triplets").gather(everything, tf.constant(9))
+    short = encoding.encode(pairs, quiet, what="pairs").gather(everything, tf.constant(9))
+    served = encoding.serve({FIRST: tf.constant(PAIRS)[:, 0], SECOND: tf.constant(PAIRS)[:, 1]}).features
+    expected = alone.encode(dataclasses.replace(pairs, texts=negatives), quiet, what="texts")
+    nothing = alone.encode(dataclasses.replace(pairs, texts=[""] * len(PAIRS)), quiet, what="texts")
+    assert set(read) == set(short) == set(served)
+    for name, values in expected.gather(everything, tf.constant(9)).items():
+        np.testing.assert_array_equal(read[f"third_{name}"], values)
+        np.testing.assert_array_equal(short[f"second_{name}"], read[f"second_{name}"])
+    for name, values in nothing.gather(everything, tf.constant(2)).items():
+        np.testing.assert_array_equal(short[f"third_{name}"], values)
+        np.testing.assert_array_equal(served[f"third_{name}"], values)
+
+
+@pytest.mark.parametrize("kind", [PairEncoding, PairsApartEncoding])
+def test_nothing_behind_a_nul_is_lost(kind: Any, tiny_preset: str, quiet: Console) -> None:
+    texts = ["a\x00 film", "\x00", "the pl\x00ot was\x00", "\x00dull", "music"]
+    soiled = [(first, second) for first in texts for second in texts]
+    clean = [(first.replace("\x00", ""), second.replace("\x00", "")) for first, second in soiled]
+    encoding = kind(load_text_backbone(tiny_preset), sequence_length=12)
+    everything, width = tf.range(len(soiled), dtype=tf.int64), tf.constant(12)
+    rows = [encoding.encode(examples(pairs), quiet, what="pairs") for pairs in (soiled, clean)]
+    found, expected = (one.gather(everything, width) for one in rows)
+    served = encoding.serve({FIRST: tf.constant(soiled)[:, 0], SECOND: tf.constant(soiled)[:, 1]}).features
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+        most = served[name].shape[1]
+        np.testing.assert_array_equal(served[name], values[:, :most])
+    assert rows[0].lengths.max() > 4

@@ -16,7 +16,7 @@ from tfft.heads.base import HeadSpec, heads, prefixes_of
 NAMES = heads.names()
 HIDDEN, OUTPUTS = 8, 3
 #: Heads that give what they pooled, and those that give logits.
-EMBEDDING = ["pair_embeddings"]
+EMBEDDING = ["pair_embeddings", "triplet_embeddings"]
 LOGITS = [name for name in NAMES if name not in EMBEDDING]
 
 
@@ -114,7 +114,7 @@ def test_all_trainable_layers_belong_to_build(name: str) -> None:
 def test_embeddings_begin_as_what_is_pooled(name: str, freeze: Literal["none", "backbone"]) -> None:
     pool, model = models(name, spec(freeze=freeze))
     np.testing.assert_allclose(model(list(batch())), pool(list(batch())), atol=1e-6)
-    assert model.output.shape == (None, 2, HIDDEN)
+    assert model.output.shape == (None, 3 if name == "triplet_embeddings" else 2, HIDDEN)
 
 
 @pytest.mark.parametrize("name", LOGITS)

@@ -366,6 +366,20 @@ def _the_outputs_are_what_it_compares(bench: Bench) -> None:
     assert pair_outputs(bench, pair_encoder="bi", pair_loss="contrastive") == (6, None, 2, 16)
 
 
+@shows_in("anchor_column")
+@shows_in("positive_column")
+@shows_in("negative_column")
+def _the_columns_of_triplets_are_read(bench: Bench) -> None:
+    table = tasks.get("sentence_similarity").sample_data()
+    expected = bench.split(table, task="sentence_similarity").examples["train"]
+    for name in ("anchor", "positive", "negative"):
+        renamed, option = table.rename(columns={name: "other"}), {f"{name}_column": "other"}
+        found = bench.split(renamed, task="sentence_similarity", **option).examples["train"]
+        assert (found.texts, found.columns) == (expected.texts, expected.columns)
+        with pytest.raises(DataError, match="no column 'other'"):
+            bench.split(table, task="sentence_similarity", **option)
+
+
 @shows_in("encoding")
 def _files_are_decoded_with_it(bench: Bench) -> None:
     path = bench.file("latin.csv", bench.table.assign(text=bench.table["text"] + " café"), encoding="latin-1")

@@ -14,6 +14,7 @@ import numpy as np
 
 from tfft.backbones.base import TextBackbone
 from tfft.core.errors import ArtifactError, ConfigError
+from tfft.layers.character_bigrams import CharacterBigrams
 from tfft.layers.vocabulary_tokenizer import (
     AFFIXES,
     END,
@@ -21,19 +22,23 @@ from tfft.layers.vocabulary_tokenizer import (
     SHAPES,
     SPECIAL_IDS,
     START,
+    UNKNOWN,
     Unit,
     VocabularyTokenizer,
     check_unit,
     learn_vocabulary,
 )
+from tfft.layers.word_dropout import WordDropout
 
 #: The name of the preset.
 BILSTM = "bilstm"
 
 _CONFIG, _WEIGHTS = "recurrent.json", "model.weights.h5"
-_FORMAT = "tfft recurrent backbone, version 1"
+_FORMAT = "tfft recurrent backbone, version 2"
 #: What the weights and the dropout of one layer draw from, and those of the rest.
-_SEEDS_A_LAYER, _SEEDS = 7, 5
+_SEEDS_A_LAYER, _SEEDS = 7, 6
+#: Buckets of pairs of characters: a prime.
+_BIGRAMS = 100_003
 _NO_TWIN = "its vocabulary is one of whole words or characters"
 
 
@@ -44,10 +49,14 @@ class RecurrentOptions:
     Attributes:
         embedding_dim: Size of the vector of a word, or a character.
         shape_dim: Size of the vector of its shape, its prefix and its suffix, each; they come after that of the word.
+        bigram_dim: Size of the vector of a character with the one before, and of that with the next one; 0 for none.
+            Words have none.
         hidden_dim: Size of the output, half of it for each direction.
         layers: Number of bidirectional layers.
         dropout: Share of embedding dimensions that are dropped, for all words of a row alike, and of the outputs of
             each layer.
+        word_dropout: Share of words whose own vector is that of unknown ones, in training; so their shape, prefix and
+            suffix, or the characters around, have to tell what they are.
         vocabulary_size: Most words that have a vector of their own.
         min_count: How often training rows must have such a word; the others share one vector, which would not be
             trained if there were none.
@@ -58,13 +67,15 @@ class RecurrentOptions:
 
     embedding_dim: int = 128
     shape_dim: int = 32
+    bigram_dim: int = 32
     hidden_dim: int = 256
-    layers: int = 1
+    layers: int = 2
     dropout: float = 0.5
+    word_dropout: float = 0.2
     vocabulary_size: int = 30_000
     min_count: int = 2
     unit: Unit = "word"
-    lowercase: bool = False
+    lowercase: bool = True
     normalize_digits: bool = False
 
     def __post_init__(self) -> None:
@@ -78,10 +89,14 @@ class RecurrentOptions:
             value = getattr(self, name)
             if value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1.")
+        if self.bigram_dim < 0:
+            raise ConfigError(f"bigram_dim is {self.bigram_dim}; it must be at least 0.")
         if self.hidden_dim % 2:
             raise ConfigError(f"hidden_dim is {self.hidden_dim}; it must be even, half for each direction.")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout is {self.dropout}; it must be from 0 to below 1.")
+        for name in ("dropout", "word_dropout"):
+            rate = getattr(self, name)
+            if not 0 <= rate < 1:
+                raise ConfigError(f"{name} is {rate}; it must be from 0 to below 1.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +116,8 @@ def recurrent_backbone(
     """Makes a bidirectional LSTM over word features with random weights (Lample et al. 2016, arXiv:1603.01360).
 
     A word enters as its own vector beside those of its shape, its prefix and its suffix, which words that training
-    lacks have too; a character as its own vector beside that of its kind. Padding changes nothing for other tokens.
+    lacks have too; a character as its own vector beside that of its kind and those of it with its neighbours. Padding
+    changes nothing for other tokens.
 
     Args:
         words: The words of the training rows, with repetitions: the vocabulary is learned from them.
@@ -216,15 +232,21 @@ def _model(tokenizer: VocabularyTokenizer, options: RecurrentOptions, seed: int,
     }
     if options.unit == "word":
         tables |= {"prefix": (AFFIXES + 1, options.shape_dim), "suffix": (AFFIXES + 1, options.shape_dim)}
-    embedded = [
-        keras.layers.Embedding(
-            *size,
-            embeddings_initializer=keras.initializers.RandomUniform(seed=next(seeds)),
-            dtype=precision,
-            name=f"{name}_embedding",
-        )(getattr(numbers, name))
-        for name, size in tables.items()
-    ]
+
+    def table(name: str, rows: int, size: int) -> Any:
+        initializer = keras.initializers.RandomUniform(seed=next(seeds))
+        return keras.layers.Embedding(
+            rows, size, embeddings_initializer=initializer, dtype=precision, name=f"{name}_embedding"
+        )
+
+    ids = numbers._asdict()
+    ids["token"] = WordDropout(options.word_dropout, unknown=UNKNOWN, seed=next(seeds), name="word_dropout")(
+        numbers.token
+    )
+    embedded = [table(name, *size)(ids[name]) for name, size in tables.items()]
+    if options.unit == "character" and options.bigram_dim:
+        bigrams = table("bigram", _BIGRAMS, options.bigram_dim)
+        embedded += map(bigrams, CharacterBigrams(_BIGRAMS, name="bigrams")(numbers.token, inputs["padding_mask"]))
     hidden = keras.layers.Concatenate(dtype=precision, name="embeddings")(embedded)
     dropped = keras.layers.SpatialDropout1D(options.dropout, seed=next(seeds), dtype=precision, name="whole_dropout")
     hidden, mask = dropped(hidden), keras.ops.not_equal(inputs["padding_mask"], 0)

@@ -62,6 +62,11 @@ class DataOptions:
     similar_label: Name | None = option(
         None, "Label of pairs that belong together, with pair_loss=contrastive. None: the one whose name says so."
     )
+    anchor_column: Name = option("anchor", "Column that holds the text with which others are compared.")
+    positive_column: Name = option("positive", "Column that holds a text that belongs to the anchor.")
+    negative_column: Name = option(
+        "negative", "Column that holds a text that does not belong to the anchor, with pair_loss=triplet."
+    )
     question_column: Name = option("question", "Column that holds the question.")
     context_column: Name = option("context", "Column that holds the text in which the answer stands.")
     answers_column: Name = option(

@@ -35,8 +35,10 @@ class TrainingOptions:
         "cross",
         "How two texts are read. cross: in one row, each sees the other; bi: apart, and their vectors compared.",
     )
-    pair_loss: Literal["softmax", "contrastive", "cosine"] | None = option(
-        None, "How the vectors of pair_encoder=bi are compared. None: softmax for labels, cosine for numbers."
+    pair_loss: Literal["softmax", "contrastive", "cosine", "triplet", "multiple_negatives"] | None = option(
+        None,
+        "How the vectors of texts that are read apart are compared. None: softmax for labels, cosine for numbers, "
+        "triplet where texts are only known to belong together.",
     )
     dropout: Fraction = option(0.1, "Dropout rate before the head's output layer.")
 

@@ -101,8 +101,9 @@ class Head(Protocol):
         """
 
 
-#: Prefixes of heads that compare two texts.
+#: Prefixes of heads that compare two texts, and three.
 PAIR_PREFIXES = ("", "second_")
+TRIPLET_PREFIXES = (*PAIR_PREFIXES, "third_")
 
 
 def prefixes_of(head: Head) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from tfft.core.errors import ConfigError, unknown_name
@@ -134,7 +135,17 @@ class MultipleNegativesRankingLoss(keras.losses.Loss):
 
         Returns:
             Float32 of shape `(batch,)`.
+
+        Raises:
+            ConfigError: On one of several replicas, which has only its share of the batch.
         """
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if replicas > 1:
+            raise ConfigError(
+                f"This loss takes the negatives of a row from its batch, of which each of {replicas} replicas would "
+                "see only its share: another loss than in one piece. Train on one device (strategy='one_device'), or "
+                "with a loss of single rows, such as 'triplet'."
+            )
         first, second = (_unit(embedding) for embedding in _embeddings(y_pred, 2))
         scores = self.scale * ops.matmul(first, ops.transpose(second))
         numbers = ops.reshape(y_true, (-1,))

@@ -1,4 +1,4 @@
-"""What the tasks share whose examples are two texts each."""
+"""What the tasks share whose examples are two texts each, or three."""
 
 from __future__ import annotations
 
@@ -25,9 +25,17 @@ if TYPE_CHECKING:
     from tfft.encoding.base import RowEncoding
 
 #: Head of each loss of a bi-encoder.
-_HEADS = {"softmax": "pair_softmax", "contrastive": "pair_embeddings", "cosine": "pair_embeddings"}
-#: Options that have no effect where embeddings are compared, since there are no logits.
-_FOR_LOGITS = ("label_smoothing", "focal_gamma", "r_drop", "dropout")
+_HEADS = {
+    "softmax": "pair_softmax",
+    "contrastive": "pair_embeddings",
+    "cosine": "pair_embeddings",
+    "triplet": "triplet_embeddings",
+    "multiple_negatives": "pair_embeddings",
+}
+#: Options that have no effect where embeddings are compared, since there are no logits; and what asks for none.
+_FOR_LOGITS = {"label_smoothing": 0.0, "focal_gamma": None, "r_drop": 0.0, "dropout": 0.0}
+#: Heads whose outputs are embeddings.
+_EMBED = ("pair_embeddings", "triplet_embeddings")
 _PAIR = 2
 #: Least squared length of an embedding.
 _LEAST_SQUARE = 1e-12
@@ -39,10 +47,14 @@ class PairTask(Task):
     Attributes:
         losses: Losses of bi-encoders, the default first.
         numbers: Whether labels are numbers.
+        apart: Whether texts are always read apart.
+        column_options: The options that name columns.
     """
 
     losses: ClassVar[tuple[str, ...]]
-    numbers: ClassVar[bool]
+    numbers: ClassVar[bool] = False
+    apart: ClassVar[bool] = False
+    column_options: ClassVar[tuple[str, ...]] = ("first_column", "second_column", "label_column")
 
     def head(self, config: FitConfig) -> str:
         """Returns the classifier's name for cross-encoders, and that of the loss's head for bi-encoders."""
@@ -61,12 +73,31 @@ class PairTask(Task):
         Raises:
             ConfigError: When options do not go together.
         """
-        loss = config.pair_loss or self.losses[0] if config.pair_encoder == "bi" else None
-        defaults = {field.name: field.default for field in dataclasses.fields(FitConfig)}
-        embeds = loss is not None and _HEADS[loss] == "pair_embeddings"
-        idle = [name for name in _FOR_LOGITS if embeds and getattr(config, name) != defaults[name]]
-        names = [config.first_column, config.second_column, config.label_column]
-        rules = [
+        loss = config.pair_loss or self.losses[0] if self.apart or config.pair_encoder == "bi" else None
+        problems = [message for broken, message in self.rules(config, loss) if broken]
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return loss
+
+    def rules(self, config: FitConfig, loss: str | None) -> list[tuple[bool, str]]:
+        """Returns whether each rule between options is broken, and what to say then.
+
+        Args:
+            config: The run's options.
+            loss: The loss of a bi-encoder, not known to exist; None for a cross-encoder.
+
+        Returns:
+            The rules.
+        """
+        embeds = loss is not None and _HEADS[loss] in _EMBED
+        idle = [
+            name
+            for name, off in _FOR_LOGITS.items()
+            if embeds and getattr(config, name) not in (off, option_default(name))
+        ]
+        names = [getattr(config, name) for name in self.column_options]
+        options = f"{', '.join(self.column_options[:-1])} and {self.column_options[-1]}"
+        return [
             (
                 loss is None and config.pair_loss is not None,
                 f"pair_loss={config.pair_loss!r} compares the vectors of pair_encoder='bi'; set that, or leave it out.",
@@ -86,13 +117,9 @@ class PairTask(Task):
             ),
             (
                 len(set(names)) < len(names),
-                f"first_column, second_column and label_column are {', '.join(map(repr, names))}; they must differ.",
+                f"{options} are {', '.join(map(repr, names))}; they must differ.",
             ),
         ]
-        problems = [message for broken, message in rules if broken]
-        if problems:
-            raise ConfigError("\n".join(problems))
-        return loss
 
     def columns(self, config: FitConfig, *, labelled: bool) -> list[str]:
         """Returns the columns of both texts and, when labelled, the label column."""
@@ -164,7 +191,8 @@ class PairTask(Task):
 
     def settings(self, config: FitConfig) -> dict[str, Any]:
         """Returns what of the options decides how outputs are decoded."""
-        return {"pair_encoder": config.pair_encoder, "pair_loss": self.pair_loss(config)}
+        loss = self.pair_loss(config)
+        return {"pair_encoder": "cross" if loss is None else "bi", "pair_loss": loss}
 
     def encoding(
         self, backbone: TextBackbone, config: FitConfig, learned: Learned, sequence_length: int | None
@@ -173,7 +201,8 @@ class PairTask(Task):
         if learned.settings["pair_encoder"] == "bi":
             from tfft.encoding.pairs_apart import PairsApartEncoding
 
-            return PairsApartEncoding(backbone, sequence_length=sequence_length)
+            triplets = learned.settings["pair_loss"] == "triplet"
+            return PairsApartEncoding(backbone, sequence_length=sequence_length, triplets=triplets)
         from tfft.encoding.pairs import PairEncoding
 
         return PairEncoding(backbone, sequence_length=sequence_length)
@@ -184,17 +213,22 @@ def pairs_of(examples: TextExamples) -> Pairs:
     return Pairs(examples.columns[FIRST], examples.columns[SECOND])
 
 
+def option_default(name: str) -> Any:
+    """Returns the default of an option of a run."""
+    return next(field.default for field in dataclasses.fields(FitConfig) if field.name == name)
+
+
 def compares_embeddings(learned: Learned) -> bool:
-    """Tells whether outputs are embeddings, of shape `(rows, 2, hidden_dim)`."""
+    """Tells whether outputs are embeddings, of shape `(rows, texts, hidden_dim)`."""
     loss = learned.settings["pair_loss"]
-    return loss is not None and _HEADS[loss] == "pair_embeddings"
+    return loss is not None and _HEADS[loss] in _EMBED
 
 
 def cosines(embeddings: np.ndarray) -> np.ndarray:
-    """Returns the cosine of both embeddings of each row.
+    """Returns the cosine of the first two embeddings of each row.
 
     Args:
-        embeddings: Float of shape `(rows, 2, hidden_dim)`.
+        embeddings: Float of shape `(rows, 2, hidden_dim)`; what is beyond the second one is not looked at.
 
     Returns:
         Float64 of shape `(rows,)`.

@@ -43,6 +43,7 @@ TASK_OPTIONS = (
     "window_overlap", "head", "pooling", "class_weights", "resample", "label_smoothing", "regression_loss",
     "thresholds", "focal_gamma", "r_drop", "packing", "augment", "streaming", "mask_personal_data",
     "first_column", "second_column", "similar_label", "pair_encoder", "pair_loss",
+    "anchor_column", "positive_column", "negative_column",
     "question_column", "context_column", "answers_column", "answer_start_column", "max_answer_tokens",
     "head_start_column", "head_end_column", "tail_start_column", "tail_end_column", "negative_label",
 )  # fmt: skip

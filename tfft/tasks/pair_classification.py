@@ -65,7 +65,6 @@ class PairClassification(PairTask):
     )  # fmt: skip
     figures = ("loss", "accuracy", "macro_f1")
     losses = ("softmax", "contrastive")
-    numbers = False
 
     def learned(self, examples: TextExamples, config: FitConfig, console: Console) -> Learned:
         """Returns the distinct labels in order; for the contrastive loss that of similar pairs last."""

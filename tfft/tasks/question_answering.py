@@ -85,6 +85,10 @@ class QuestionAnswering(Task):
         columns = _columns(config, labelled=labelled)
         return question_examples(reader, columns, labelled=labelled, how=how, console=console)
 
+    def takes(self, data: Any) -> bool:
+        """Tells a list of questions with contexts from a list of rows with names."""
+        return isinstance(data, (list, tuple)) and bool(data) and isinstance(data[0], (list, tuple))
+
     def from_inputs(self, inputs: Any) -> TextExamples:
         """Takes pairs of a question and its context, or dicts with the two.
 

@@ -143,7 +143,15 @@ def make_step(
 
     Returns:
         The step.
+
+    Raises:
+        ConfigError: When the loss compares the rows of a batch with each other, and replicas would cut it.
     """
+    if getattr(loss, "couples_rows", False) and plan.num_replicas > 1:
+        raise ConfigError(
+            f"{type(loss).__name__} compares the rows of a batch with each other, which {plan.num_replicas} replicas "
+            "would cut. Train on one device."
+        )
     steps = data.order.steps_per_epoch * config.epochs
     rules = GradientRules(
         seed=config.seed,
