@@ -49,7 +49,10 @@ def descend(made: Tiny, *, rate: float = 0.05, steps: int = 2) -> list[float]:
     return losses
 
 
-@pytest.mark.parametrize("method", methods.names())
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "adalora" else []) for name in methods.names()],
+)
 def test_a_method_trains_over_a_quantized_base(quantized: Tiny, method: str) -> None:
     before = quantized()
     try:

@@ -171,6 +171,7 @@ def test_nothing_is_left_but_the_run(resumed: Path) -> None:
     assert not list(resumed.glob(".*"))
 
 
+@pytest.mark.slow
 def test_what_adalora_remembers_of_importance_survives_kills(
     runner: Runner, new_folder: Callable[[], Path], uninterrupted: Path
 ) -> None:
