@@ -31,7 +31,8 @@ ALIKE = ("multi_label_classification", "text_regression", "pair_regression", "re
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(way, marks=pytest.mark.slow) if way in SLOW else way for way in WAYS]
+    scope="module",
+    params=[pytest.param(way, marks=pytest.mark.slow) if way in (*SLOW, *ALIKE) else way for way in WAYS],
 )
 def trained(request: pytest.FixtureRequest, tiny_preset: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A tiny model of each task, trained on the task's own sample data and saved."""

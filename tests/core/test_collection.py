@@ -6,12 +6,14 @@ import gc
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tfft.core.collection import uncollected_imports
+from tfft.core.collection import uncollected_imports, young_collections
 
 PROGRAM = """
 import gc, sys
@@ -69,3 +71,18 @@ def test_collection_that_is_switched_off_stays_off(monkeypatch: pytest.MonkeyPat
     with uncollected_imports():
         pass
     assert not gc.isenabled()
+
+
+def test_collections_inside_look_at_new_objects_alone_and_garbage_is_still_found() -> None:
+    class Node:
+        """Refers to itself."""
+
+    before = gc.get_freeze_count()
+    with young_collections():
+        assert gc.get_freeze_count() > before + 1_000
+        node: Any = Node()
+        node.itself, gone = node, weakref.ref(node)
+        del node
+        gc.collect()
+        assert gone() is None
+    assert gc.get_freeze_count() == 0

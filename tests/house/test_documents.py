@@ -31,9 +31,22 @@ MARK = "=== snippet: "
 #: Runs the snippets that it is given as JSON: Python by itself, commands as the entry point `tfft` does.
 RUNNER = f"""
 import json, os, shlex, sys
+import keras_hub
+from tfft.backbones import keras_hub as presets
 from tfft.cli.app import app
+# The snippets of the README run with the real weights; the other pages, which name no preset, with a small backbone
+# that has the same tokenizer.
+default = presets.DEFAULT_TEXT_PRESET
+tokenizer = presets.load_text_backbone(default).tokenizer
+backbone = keras_hub.models.BertBackbone(
+    vocabulary_size=tokenizer.vocabulary_size(), num_layers=2, num_heads=2, hidden_dim=32, intermediate_dim=64
+)
+small = os.path.join(sys.argv[2], "small")
+backbone.save_to_preset(small)
+tokenizer.save_to_preset(small)
 for page, language, code in json.load(open(sys.argv[1])):
     print({MARK!r} + page + " " + language, flush=True)
+    presets.DEFAULT_TEXT_PRESET = default if page == "README" else small
     os.chdir(os.path.join(sys.argv[2], page + " " + language))
     if language == "python":
         exec(code, {{"__name__": "__main__"}})

@@ -243,6 +243,7 @@ def test_the_shell_takes_tasks_as_yaml_and_prints_predictions_of_each_head(tmp_p
     assert set(found["predictions"]) == {"intent", "slots"}
 
 
+@pytest.mark.slow
 def test_adapters_with_several_heads_share_a_backbone(options: dict[str, Any], tmp_path: Path) -> None:
     texts = ["weather in rome", "book a flight to oslo today", "the film"]
     alone = {}

@@ -45,6 +45,7 @@ def test_augmentations_are_counted_on_training_rows_only(fit: Any) -> None:
     assert 0 < changed["keyboard_typos"]["changed"] < changed["keyboard_typos"]["seen"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_augments_the_same(fit: Any, digest: Any) -> None:
     options = {"augment": {"keyboard_typos": 0.5, "random_deletion": 0.5}}
     assert digest(fit(**options).keras_model) == digest(fit(**options).keras_model)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import keras
 import numpy as np
 
+from tfft.core.collection import young_collections
 from tfft.core.errors import ConfigError
 from tfft.core.registry import Registry
 from tfft.peft._surgery import SideLayer
@@ -270,7 +271,8 @@ def quantize_base(model: keras.Model, mode: str) -> None:
     if not before:
         raise ConfigError(f"{model.name!r} has no layer that can be quantized; leave quantize_base out.")
     # Keras warns of each layer that it cannot quantize, such as position embeddings.
-    model.quantize(mode, filters=_can_quantize)
+    with young_collections():
+        model.quantize(mode, filters=_can_quantize)
 
 
 def _can_quantize(layer: Any) -> bool:
