@@ -29,6 +29,10 @@ LONG_FILES = (
     "test_peft_contract.py",
     "test_task_contract.py",
     "test_mirrored.py",
+    "test_peft_runs.py",
+    "test_data_options.py",
+    "test_joint_tasks.py",
+    "test_exact_resume.py",
 )
 
 

@@ -35,10 +35,10 @@ def base_weights(preset: str | Path) -> dict[str, np.ndarray]:
     }
 
 
-#: What AdaLoRA adds to this is in the contract tests of all methods.
+#: What other methods add to this is in the contract tests of all methods.
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=[pytest.mark.slow] if name == "adalora" else []) for name in METHODS],
+    params=[pytest.param(name, marks=[] if name == "lora" else [pytest.mark.slow]) for name in METHODS],
     ids=list(METHODS),
 )
 def run(
