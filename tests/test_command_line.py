@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tfft.cli.app import main
+
 TASK = ["--task", "text_classification"]
 
 
@@ -88,14 +90,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("arguments", "expected"), MISTAKES, ids=lambda value: " ".join(value)[:60])
-def test_a_mistake_is_a_clear_line_and_exit_code_2(arguments: list[str], expected: list[str], folder: Path) -> None:
-    done = tfft(*arguments, cwd=folder)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert errors, done.stderr
+def test_a_mistake_is_a_clear_line_and_exit_code_2(
+    arguments: list[str],
+    expected: list[str],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["tfft", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert errors, said
     for part in expected:
-        assert any(part in line for line in errors), done.stderr
+        assert any(part in line for line in errors), said
+
+
+def test_a_shell_sees_the_line_and_the_exit_code(folder: Path) -> None:
+    done = tfft("fit", "okk.csv", *TASK, cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: The file okk.csv does not exist")
+    assert "Traceback" not in done.stderr
 
 
 def test_an_unknown_option_names_the_nearest(folder: Path) -> None:

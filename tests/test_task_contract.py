@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from alike_tasks import ALIKE
 
 import tfft
 from tfft.data.ragged_rows import SequenceOutputs
@@ -25,9 +26,6 @@ WAYS["pair_regression, bi-encoder"] = {"task": "pair_regression", "pair_encoder"
 WAYS["sentence_similarity, pairs"] = {"task": "sentence_similarity", "pair_loss": "multiple_negatives"}
 #: Sentence similarity, on triplets, is a bi-encoder as well.
 SLOW = ("pair_regression, bi-encoder", "sentence_similarity, pairs")
-
-#: Their rows become batches as those of text classification, pairs or intent and slots do.
-ALIKE = ("multi_label_classification", "text_regression", "pair_regression", "relation_extraction", "multi_task")
 
 
 @pytest.fixture(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alike_tasks import ALIKE
 
 from tfft.tasks.base import tasks
 from tfft.tasks.text_classification import TextClassification
@@ -18,8 +19,8 @@ STEPS = 20
 
 @pytest.fixture(scope="session")
 def other(run_script: Any, still_preset: str, lively_preset: str, reviews: str) -> dict[str, Any]:
-    """What the runs of the slow tier left: three replicas, XLA, half precision."""
-    found: dict[str, Any] = run_script("run_mirrored", "other", still_preset, lively_preset, reviews)
+    """What the runs of the slow tier left: three replicas, XLA, half precision, more tasks."""
+    found: dict[str, Any] = run_script("run_mirrored", "other", still_preset, lively_preset, reviews, *ALIKE)
     return found
 
 
@@ -65,11 +66,21 @@ def test_packed_batches_on_two_replicas_are_those_of_one(found: dict[str, Any]) 
     assert largest_difference(found, "packed, one", "packed, two", "weights") < ROUNDING
 
 
-@pytest.mark.parametrize("task", tasks.names())
-def test_every_task_trains_on_two_replicas_in_micro_batches_as_on_one_device(found: dict[str, Any], task: str) -> None:
+def check_task(found: dict[str, Any], task: str) -> None:
     assert largest_difference(found, f"{task}, one", f"{task}, two", "losses") < ROUNDING
     assert largest_difference(found, f"{task}, one", f"{task}, two", "weights") < ROUNDING
     assert found[f"{task}, two/drifted"].size == 0
+
+
+@pytest.mark.parametrize("task", [task for task in tasks.names() if task not in ALIKE])
+def test_every_task_trains_on_two_replicas_in_micro_batches_as_on_one_device(found: dict[str, Any], task: str) -> None:
+    check_task(found, task)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ALIKE)
+def test_tasks_like_others_do_so_too(other: dict[str, Any], task: str) -> None:
+    check_task(other, task)
 
 
 @pytest.mark.slow
