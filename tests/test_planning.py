@@ -133,3 +133,12 @@ def test_the_command_passes_options_and_writes_json(monkeypatch: pytest.MonkeyPa
     given.clear()
     assert CliRunner().invoke(app, ["plan"]).exit_code == 0
     assert given == {"memory": False, "quiet": False}
+
+
+def test_the_task_of_a_config_is_the_one_that_is_looked_at(tiny_preset: str) -> None:
+    from tfft.arguments import with_a_task
+
+    config = FitConfig(task="token_classification", preset=tiny_preset)
+    assert with_a_task({"epochs": 1}, config) == {"epochs": 1}
+    assert with_a_task({"tasks": ["a", "b"]}) == {"tasks": ["a", "b"]}
+    assert with_a_task({"task": None})["task"] == with_a_task({})["task"] == "text_classification"

@@ -9,7 +9,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfft.arguments import settings_of
+from tfft.arguments import settings_of, with_a_task
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import ConfigError
@@ -205,7 +205,7 @@ def plan(
     Example:
         >>> print(tfft.plan("reviews.csv", memory=True, batch_size=64))
     """
-    given = {"task": "text_classification", **options}
+    given = with_a_task(options, config)
     without = data is None and "data" not in options and (config is None or config.data is None)
     settings, sources = settings_of("-" if without else data, config, given)
     console = Console(quiet=quiet)
@@ -243,7 +243,7 @@ def peft_report(
         if given := sorted([*options, *([] if config is None else ["config"])]):
             raise ConfigError(f"A run directory says by itself what it is; leave {given[0]} out.")
         return load(run, quiet=quiet).peft_report()
-    settings, _ = settings_of("-", config, {"task": "text_classification", **options})
+    settings, _ = settings_of("-", config, with_a_task(options, config))
     if settings.peft_method is None or settings.head_only:
         raise ConfigError("No method is named; pass for instance peft='lora' or train_layers='last:2'.")
     prepare_tensorflow()
@@ -277,7 +277,7 @@ def inspect(
     Example:
         >>> print(tfft.inspect("reviews.csv", quality=True))
     """
-    given = {"task": "text_classification", **options}
+    given = with_a_task(options)
     if isinstance(quality, Mapping):
         given["quality"] = dict(quality)
     settings, sources = settings_of(data, None, given)

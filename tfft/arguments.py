@@ -61,6 +61,20 @@ def settings_of(data: Any, config: FitConfig | None, options: Mapping[str, Any])
     return settings, Sources(**sources)
 
 
+def with_a_task(options: Mapping[str, Any], config: FitConfig | None = None) -> dict[str, Any]:
+    """Returns the options of a function that needs no task: text classification where none is named.
+
+    Args:
+        options: Arguments of the caller.
+        config: All options as an object.
+
+    Returns:
+        The options.
+    """
+    named = config is not None or options.get("task") is not None or options.get("tasks") is not None
+    return dict(options) if named else {**options, "task": "text_classification"}
+
+
 def _plain_augmentations(specification: Any) -> Any:
     """Returns augmentations as a config keeps them: objects as their options, functions by name."""
     if isinstance(specification, (list, tuple)) and all(map(dataclasses.is_dataclass, specification)):

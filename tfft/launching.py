@@ -17,6 +17,7 @@ from tfft.console import Console
 from tfft.core.collection import uncollected_imports
 from tfft.core.errors import ConfigError, name_list
 from tfft.core.files import check_target
+from tfft.tasks.base import tasks
 
 if TYPE_CHECKING:
     from tfft.augment.base import Augmentation
@@ -42,6 +43,7 @@ class Launch:
         self._strategy = options.get("strategy", settings.strategy)
         self._callbacks = list(options.get("callbacks", ()))
         self._metrics = list(options.get("metrics", ()))
+        _check_metrics(settings, self._metrics)
         self._plan: ExecutionPlan | None = None
         self._serve_if_asked()
         if not isinstance(self._strategy, str) or self._strategy == "multi_worker" or "TF_CONFIG" in os.environ:
@@ -117,6 +119,20 @@ class Launch:
             return run_range_test(
                 self._settings, splits, plan, self._console, augmentations=self._augmentations, **sweep
             )
+
+
+def _check_metrics(settings: FitConfig, metrics: Sequence[Any]) -> None:
+    """Checks that Keras metrics, which compare one output with one target, have one of each.
+
+    Raises:
+        ConfigError: When the model has several heads.
+    """
+    heads = [part.name for part in tasks.get(str(settings.task)).head_parts(settings, None) if part.name]
+    if metrics and heads:
+        raise ConfigError(
+            f"metrics= takes Keras metrics of one output, but the model has {len(heads)}: {name_list(heads)}. Leave it "
+            f"out: each epoch reports the figures of every head on the validation split."
+        )
 
 
 def is_finished(settings: FitConfig) -> bool:

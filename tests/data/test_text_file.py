@@ -72,6 +72,7 @@ def test_blocks_are_the_text_that_was_written(
 ) -> None:
     content = text.encode(encoding[0])
     assume(binary_kind(content) is None and text[1:8:2] != "\0\0\0\0")  # the latter would be taken for UTF-16
+    assume(encoding[0] != "utf-16" or not text.startswith("\0"))  # the bytes begin as those of UTF-32 do
     path = folder / "any.txt"
     path.write_bytes(gzip.compress(content, mtime=0) if compressed else content)
     with small_blocks(size):

@@ -18,6 +18,8 @@ from tfft.tasks.base import tasks
 
 #: Longest a script may take (seconds), on a busy machine.
 PATIENCE = 600
+#: Tasks of the fast tier, listed before any test registers one of its own.
+OWN = [task for task in tasks.names() if task not in ALIKE]
 #: From the name of a script and its arguments to what the script left: arrays by name.
 RunScript = Callable[..., dict[str, Any]]
 
@@ -75,8 +77,7 @@ def run_script(tmp_path_factory: pytest.TempPathFactory) -> RunScript:
 @pytest.fixture(scope="session")
 def found(run_script: RunScript, still_preset: str, lively_preset: str, reviews: str) -> dict[str, Any]:
     """What the runs on two replicas left, by name of the run."""
-    own = [task for task in tasks.names() if task not in ALIKE]
-    return run_script("run_mirrored", "exact", still_preset, lively_preset, reviews, *own)
+    return run_script("run_mirrored", "exact", still_preset, lively_preset, reviews, *OWN)
 
 
 def clean_environment() -> dict[str, str]:

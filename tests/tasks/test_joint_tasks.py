@@ -258,3 +258,23 @@ def test_adapters_with_several_heads_share_a_backbone(options: dict[str, Any], t
         assert found[place]["intent"].probability == pytest.approx(expected["intent"].probability, abs=1e-5)
         tags = [[word.tag for word in item["slots"].words] for item in (found[place], expected)]
         assert tags[0] == tags[1]
+
+
+def test_keras_metrics_of_one_output_are_refused_before_the_data_is_read() -> None:
+    with pytest.raises(
+        ConfigError, match="metrics= takes Keras metrics of one output, but the model has 2: intent, slots"
+    ):
+        tfft.fit("absent.csv", tasks=[INTENT, SLOTS], metrics=[keras.metrics.Mean()], quiet=True)
+
+
+def test_tasks_may_be_a_tuple_and_are_looked_at_without_a_run(quiet: Console) -> None:
+    config = FitConfig(tasks=(INTENT, SLOTS))
+    assert config.tasks == [INTENT, SLOTS]
+    assert config.task == "multi_task"
+    assert tfft.inspect(REQUESTS, tasks=[INTENT, SLOTS], quiet=True).rows == len(REQUESTS)
+
+
+@pytest.mark.parametrize(("column", "option"), [("tags", "tags_column="), ("label", "label_column=")])
+def test_a_missing_column_is_answered_with_its_option(column: str, option: str) -> None:
+    with pytest.raises(tfft.DataError, match=f"Name the column with {option} \\(--{column}-column\\)"):
+        tfft.fit(REQUESTS.drop(columns=[column]), task="intent_slots", quiet=True)

@@ -51,6 +51,9 @@ class FitConfig(ExecutionOptions, TrainingOptions, DataOptions):
         if isinstance(quality, dict):  # YAML reads the word off as false
             policies = {name: "off" if policy is False else policy for name, policy in quality.items()}
             object.__setattr__(self, "quality", policies)
+        several: Any = self.tasks
+        if isinstance(several, tuple):
+            object.__setattr__(self, "tasks", list(several))
         if self.task is None and self.tasks is not None:
             object.__setattr__(self, "task", MULTI_TASK)
         wrong = _type_problems({name: getattr(self, name) for name in option_names()})

@@ -82,8 +82,9 @@ def stratified_split(
     if few:
         counts = name_list([f"{label!r} ({sizes[label]})" for label in few])
         if few == [""]:  # rows are not told apart by label
+            there = "is 1 different row" if sizes[""] == 1 else f"are {sizes['']} different rows"
             raise DataError(
-                f"There are {sizes['']} different rows, but each of {len(shares.wanted) + 1} splits needs one. Add "
+                f"There {there}, but each of {len(shares.wanted) + 1} splits needs one. Add "
                 "rows, or set validation_fraction or test_fraction to 0."
             )
         raise DataError(

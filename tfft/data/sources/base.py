@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 import pandas as pd
 
+from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.errors import DataError, nearest
 from tfft.core.registry import Registry
@@ -130,12 +131,23 @@ def select_columns(available: Sequence[str], wanted: Sequence[str] | None, where
             match = nearest(name, available)
             hint = f" Did you mean {match!r}?" if match else ""
             known = ", ".join(repr(column) for column in available) or "none"
-            raise DataError(
-                f"{where} has no column {name!r}.{hint} Its columns: {known}. "
-                f"Name the column with text_column=, label_column= (--text-column, --label-column)."
-            )
+            raise DataError(f"{where} has no column {name!r}.{hint} Its columns: {known}. {_how_to_name(name)}")
         positions.append(list(available).index(name))
     return positions
+
+
+def _how_to_name(column: str) -> str:
+    """Returns which option names a column that is missing."""
+    # A column that the caller named has another name than the option's default: any could be meant.
+    found = [
+        field.name
+        for field in dataclasses.fields(FitConfig)
+        if field.name.endswith("_column") and field.default == column
+    ]
+    options = found or ["text_column", "label_column"]
+    python = ", ".join(f"{name}=" for name in options)
+    shell = ", ".join(f"--{name.replace('_', '-')}" for name in options)
+    return f"Name the column with {'' if found else 'its option, such as '}{python} ({shell})."
 
 
 def as_cell(value: Any) -> Any:
