@@ -122,11 +122,7 @@ class Launch:
 
 
 def _check_metrics(settings: FitConfig, metrics: Sequence[Any]) -> None:
-    """Checks that Keras metrics, which compare one output with one target, have one of each.
-
-    Raises:
-        ConfigError: When the model has several heads.
-    """
+    """Refuses Keras metrics, which compare one output with one target, where there are several heads."""
     heads = [part.name for part in tasks.get(str(settings.task)).head_parts(settings, None) if part.name]
     if metrics and heads:
         raise ConfigError(
