@@ -21,6 +21,7 @@ OTHER: dict[str, Any] = {
     "preset": "bert_tiny_en_uncased",
     "pretrain_on": "corpus.txt",
     "pretrain_epochs": 2,
+    "sentence_objective": "sentence_order",
     "output_dir": "runs/a",
     "overwrite": True,
     "text_column": "review",

@@ -63,9 +63,11 @@ def test_what_a_row_is_made_of(objective: str, length: int) -> None:
     begins = {sentence[0] for text in documents for sentence in text}
     ends = {sentence[-1] for text in documents for sentence in text}
     pairs = made(documents, objective, length)
-    assert len(pairs.ids) == len(pairs.segment_ids) == len(pairs.labels)
+    assert len(pairs.ids) == len(pairs.segment_ids) == len(pairs.labels) == len(pairs.documents)
+    assert (np.diff(pairs.documents) >= 0).all()
     assert set(pairs.labels.tolist()) == {0, 1}
-    for row, segment_ids, label in zip(pairs.ids, pairs.segment_ids, pairs.labels, strict=True):
+    rows = zip(pairs.ids, pairs.segment_ids, pairs.labels, pairs.documents, strict=True)
+    for row, segment_ids, label, number in rows:
         first, second = segments(row, segment_ids)
         assert len(row) <= length
         assert first
@@ -73,10 +75,10 @@ def test_what_a_row_is_made_of(objective: str, length: int) -> None:
         assert run(first)
         assert run(second)
         if label and objective == "next_sentence":
-            assert owner[first[0]] != owner[second[0]]
+            assert owner[first[0]] == number != owner[second[0]]
             continue
         before, after = (second, first) if label else (first, second)
-        assert owner[before[0]] == owner[after[0]]
+        assert owner[before[0]] == owner[after[0]] == number
         assert before[-1] < after[0]
         if len(row) < length:  # nothing was cut off
             assert before[-1] + 1 == after[0]
@@ -203,7 +205,9 @@ def test_a_seed_and_an_epoch_give_the_same_pairs() -> None:
 def test_empty_sentences_and_documents_are_not_there() -> None:
     documents = corpus(documents=6)
     holes: Corpus = [[], *([[], *text, []] for text in documents), [[]]]
-    assert made(holes, "next_sentence").ids == made(documents, "next_sentence").ids
+    found, expected = made(holes, "next_sentence"), made(documents, "next_sentence")
+    assert found.ids == expected.ids
+    assert found.documents.tolist() == (expected.documents + 1).tolist()
 
 
 def test_roberta_has_two_tokens_between_the_segments() -> None:

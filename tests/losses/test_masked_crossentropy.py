@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import log_softmax
 
-from tfft.losses.masked_crossentropy import MaskedCrossentropy
+from tfft.losses.masked_crossentropy import LabelledCrossentropy, MaskedCrossentropy
 
 RANDOM = np.random.default_rng(2)
 LOGITS = RANDOM.normal(scale=4, size=(5, 3, 11)).astype(np.float32)
@@ -61,3 +61,12 @@ def test_it_is_saved_with_its_options() -> None:
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert isinstance(again, MaskedCrossentropy)
     assert float(again(LABELS, LOGITS)) == pytest.approx(expected(LABELS, LOGITS).sum(), rel=1e-6)
+
+
+def test_a_row_without_a_label_has_no_loss() -> None:
+    labels, logits = LABELS[:, 1], LOGITS[:, 1]
+    found = LabelledCrossentropy().call(labels, logits).numpy()
+    np.testing.assert_allclose(found, expected(labels[:, None], logits[:, None]), rtol=1e-6)
+    assert (found == 0).tolist() == (labels < 0).tolist()
+    again = keras.losses.deserialize(keras.losses.serialize(LabelledCrossentropy()))
+    np.testing.assert_array_equal(again.call(labels, logits), found)

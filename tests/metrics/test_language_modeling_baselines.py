@@ -9,7 +9,7 @@ import pytest
 
 from tfft.data.hidden_tokens import HiddenTokens
 from tfft.data.ragged_rows import RaggedRows
-from tfft.metrics.language_modeling_baselines import UNIGRAM, unigram_baseline
+from tfft.metrics.language_modeling_baselines import UNIGRAM, UNIGRAM_AND_ORDER, order_baseline, unigram_baseline
 
 
 def test_figures_are_those_of_smoothed_frequencies() -> None:
@@ -23,3 +23,13 @@ def test_figures_are_those_of_smoothed_frequencies() -> None:
     assert found.loss == pytest.approx(nats)
     assert found.perplexity == pytest.approx(math.exp(nats))
     assert (found.rows, found.tokens, found.accuracy) == (3, 4, 0.5)
+
+
+def test_the_more_frequent_order_is_predicted() -> None:
+    tokens = unigram_baseline(np.array([0.5, 0.5]), np.array([1]), np.array([1]))[UNIGRAM]
+    found = order_baseline(tokens, np.array([1, -1, 1, 0]), np.array([0, -1, 1, 1]))[UNIGRAM_AND_ORDER]
+    # Counts 1 and 2 with one more each.
+    assert found.pair_loss == pytest.approx(-(math.log(2 / 5) + 2 * math.log(3 / 5)) / 3)
+    assert (found.pairs, found.pair_accuracy) == (3, pytest.approx(2 / 3))
+    assert (found.loss, found.rows) == (tokens.loss, tokens.rows)
+    assert [table.title for table in found.tables()] == ["Masked tokens", "Pairs of segments"]

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 import token_steps
 
@@ -134,7 +135,19 @@ def main() -> None:
         sample = tasks.get(name).sample_data()
         findings.fit(f"{name}, one", sample, strategy="one_device", epochs=1, **alike)
         findings.fit(f"{name}, two", sample, strategy=two, micro_batch_size=3, epochs=1, **alike)
+    if part != "exact":
+        pairs = {"task": "masked_language_modeling", "sentence_objective": "sentence_order", "preset": still}
+        pairs |= {"dropout": 0.0, "batch_size": BATCH, "learning_rate": 5e-3, "epochs": 1}
+        findings.fit("pairs, one", documents(), strategy="one_device", **pairs)
+        findings.fit("pairs, two", documents(), strategy=two, micro_batch_size=3, **pairs)
     findings.save()
+
+
+def documents() -> pd.DataFrame:
+    """Returns 60 documents of one to four sentences."""
+    sample = tasks.get("masked_language_modeling").sample_data()["text"]
+    texts = sample.sample(240, replace=True, random_state=0).tolist()
+    return pd.DataFrame({"text": [". ".join(texts[place : place + 1 + place % 5]) for place in range(0, 240, 4)]})
 
 
 def interrupted(findings: Findings, data: str, options: dict[str, Any]) -> None:

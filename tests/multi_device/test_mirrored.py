@@ -78,6 +78,11 @@ def test_every_task_trains_on_two_replicas_in_micro_batches_as_on_one_device(fou
 
 
 @pytest.mark.slow
+def test_pairs_of_segments_have_the_same_loss_on_two_replicas(other: dict[str, Any]) -> None:
+    check_task(other, "pairs")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ALIKE)
 def test_tasks_like_others_do_so_too(other: dict[str, Any], task: str) -> None:
     check_task(other, task)

@@ -198,6 +198,14 @@ def _a_first_run_goes_so_often_over_the_texts(bench: Bench) -> None:
     assert pretraining_config(config, "runs/a").epochs == 3
 
 
+@shows_in("sentence_objective")
+def _goes_to_the_first_run_and_is_refused_without_one(bench: Bench) -> None:
+    config = FitConfig(**bench.options, pretrain_on="texts.txt", sentence_objective="next_sentence")
+    assert pretraining_config(config, "runs/a").sentence_objective == "next_sentence"
+    with pytest.raises(ConfigError, match=r"sentence_objective has no effect with task='text_classification'"):
+        bench.fit(sentence_objective="next_sentence")
+
+
 @shows_in("output_dir")
 def _a_run_directory_is_written(bench: Bench) -> None:
     model = bench.fit(output_dir=str(bench.folder / "run"))

@@ -36,6 +36,11 @@ class DataOptions:
     output_dir: Name | None = option(None, "Run directory to create. None keeps the model in memory only.")
     overwrite: bool = option(False, "Replace output_dir when it exists; the old one stays until the new one is whole.")
 
+    sentence_objective: Literal["none", "next_sentence", "sentence_order"] = option(
+        "none",
+        "What a masked language model learns besides hidden tokens, from pairs of sentences: next_sentence, as BERT; "
+        "sentence_order, as ALBERT. Goes with pretrain_on too.",
+    )
     text_column: Name = option("text", "Column that holds the text.")
     label_column: Name = option("label", "Column that holds the label.")
     label_separator: Name = option(

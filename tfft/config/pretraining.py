@@ -12,8 +12,10 @@ from tfft.config.fit_config import FitConfig
 _SHARED = (
     "preset", "overwrite", "text_column", "encoding", "quality", "mask_personal_data", "sequence_length", "num_buckets",
     "batch_size", "seed", "strategy", "precision", "jit_compile", "micro_batch_size", "gradient_checkpointing",
-    "resume", "checkpoint_steps", "checkpoint_minutes", "keep_checkpoints", "log_to",
+    "resume", "checkpoint_steps", "checkpoint_minutes", "keep_checkpoints", "log_to", "sentence_objective",
 )  # fmt: skip
+#: Options of the first run's task that the second one's need not have.
+PRETRAINING_OPTIONS = frozenset({"sentence_objective"})
 #: Share of the texts that tells which epoch was the best; there is no test split, since the next run has one.
 _VALIDATION = 0.05
 #: The head is new: at the rate of the backbone it would learn next to nothing in a short run.

@@ -8,6 +8,9 @@ import numpy as np
 
 from tfft.data.ragged_rows import RaggedRows
 
+#: Names of the outputs of a model that says which tokens were hidden, and whether a pair of segments is in order.
+TOKENS, PAIRS = "tokens", "pairs"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HiddenTokens:
@@ -17,11 +20,13 @@ class HiddenTokens:
         tokens: All token ids, rows of int32 of shape `(tokens,)`.
         labels: The ids that are to be predicted, rows of int32 of shape `(hidden,)`.
         ordinary: Which ids may be hidden, bool of shape `(vocabulary_size,)`.
+        orders: Labels of the pairs of segments that the rows hold, -1 for none; int32. None where rows hold no pairs.
     """
 
     tokens: RaggedRows
     labels: RaggedRows
     ordinary: np.ndarray
+    orders: RaggedRows | None = None
 
     def __len__(self) -> int:
         """Returns the number of rows."""
@@ -29,7 +34,13 @@ class HiddenTokens:
 
     def __getitem__(self, rows: np.ndarray) -> HiddenTokens:
         """Returns the rows at the given positions."""
-        return HiddenTokens(self.tokens[rows], self.labels[rows], self.ordinary)
+        orders = None if self.orders is None else self.orders[rows]
+        return HiddenTokens(self.tokens[rows], self.labels[rows], self.ordinary, orders)
+
+    def joined(self, counts: np.ndarray) -> HiddenTokens:
+        """Returns rows of which each is so many of these, one after the other."""
+        orders = None if self.orders is None else self.orders.joined(counts)
+        return HiddenTokens(self.tokens.joined(counts), self.labels.joined(counts), self.ordinary, orders)
 
     def frequencies(self) -> np.ndarray:
         """Returns the share of each id among the ordinary tokens, each counted once more, float64; 0 for others."""

@@ -71,12 +71,14 @@ class SentencePairs:
         ids: Token ids of each row, special ones included.
         segment_ids: 0 up to the tokens between the segments, which count to the first one, and 1 after them.
         labels: 0 where the second segment follows the first in its document, else 1; int32 of shape `(rows,)`.
+        documents: Position of the document that each row is cut from, ascending; int64 of shape `(rows,)`.
         left_out: Sentences with which no pair was made: the only or last one of a document, where the order is learnt.
     """
 
     ids: list[list[int]]
     segment_ids: list[list[int]]
     labels: np.ndarray
+    documents: np.ndarray
     left_out: int
 
 
@@ -105,21 +107,20 @@ def sentence_pairs(
     Raises:
         DataError: When there are not enough documents or sentences for a single pair.
     """
-    kept = [
-        found
-        for found in ([list(sentence) for sentence in document if len(sentence)] for document in documents)
-        if found
-    ]
+    whole = [[list(sentence) for sentence in document if len(sentence)] for document in documents]
+    places = [place for place, document in enumerate(whole) if document]
+    kept = [whole[place] for place in places]
     if options.objective == "next_sentence" and len(kept) < _FEWEST:
         raise DataError(
             f"Next-sentence prediction takes segments from other documents, but there are only {len(kept)} with text. "
             "Separate the documents of the corpus, or use the objective 'sentence_order'."
         )
-    pairs, left_out = [], 0
-    for number in range(len(kept)):
+    pairs, owners, left_out = [], [], 0
+    for number, place in enumerate(places):
         random = np.random.default_rng([seed, epoch, number, _NUMBER])
         found, more = _Cutter(kept, options, random).cut(number)
         pairs += found
+        owners += [place] * len(found)
         left_out += more
     if not pairs:
         raise DataError(
@@ -136,6 +137,7 @@ def sentence_pairs(
             for first, second, _ in pairs
         ],
         labels=np.array([label for *_, label in pairs], np.int32),
+        documents=np.array(owners, np.int64),
         left_out=left_out,
     )
 

@@ -33,11 +33,13 @@ class MaskedRows:
 
     Attributes:
         vocabulary: The token of each id, as people read it.
-        targets: The tokens, and which of them are hidden; labels are -1 where a mask is written.
+        targets: The tokens of each row, and which of them are hidden; labels are -1 where a mask is written.
+        windows: Rows of each text, int of shape `(texts,)`; None when each is one row.
     """
 
     vocabulary: Sequence[str]
     targets: HiddenTokens
+    windows: np.ndarray | None = None
 
 
 class ServedMasks(NamedTuple):
@@ -91,11 +93,17 @@ class MaskedTextEncoding:
     def encode(self, examples: TextExamples, console: Console, *, what: str) -> EncodedRows:
         """Encodes whole texts, of which tokens are hidden, or texts with masks."""
         if WHOLE in examples.columns:
-            cache = encode_texts(examples.texts, self._encoder, console, what=what)
-            hidden = self._draw_once(cache)
-        else:
-            cache = self._with_masks(examples.texts, console, what)
-            hidden = _hidden(cache.lengths, np.asarray(cache.ids) == self._vocabulary.mask_id, NONE, cache.ids)
+            return self._whole(examples.texts, console, what)
+        cache = self._with_masks(examples.texts, console, what)
+        hidden = _hidden(cache.lengths, np.asarray(cache.ids) == self._vocabulary.mask_id, NONE, cache.ids)
+        return self._rows(cache, hidden)
+
+    def _whole(self, texts: Sequence[str], console: Console, what: str) -> EncodedRows:
+        """Encodes whole texts."""
+        cache = encode_texts(texts, self._encoder, console, what=what)
+        return self._rows(cache, self._draw_once(cache))
+
+    def _rows(self, cache: TokenCache, hidden: RaggedRows) -> EncodedRows:
         tokens = RaggedRows(np.asarray(cache.ids), cache.splits)
         labels = RaggedRows(hidden.values[:, 1], hidden.splits)
         return EncodedRows(
@@ -126,7 +134,7 @@ class MaskedTextEncoding:
             slots = tf.maximum(tf.cast(tf.round(share * tf.cast(width, tf.float64)), tf.int32), 1)
             positions, labels = masked_positions(masked.labels, slots)
             units = tf.reduce_sum(tf.cast(labels != NONE, tf.float32))
-            features = self._encoder.pad(tf.gather(masked.ids, places), width)
+            features = self._features(cache, tf.gather(batch, places), tf.gather(masked.ids, places), width)
             inputs = {**features, "masked_positions": tf.gather(positions, places)}
             return inputs, tf.gather(labels, places), units
 
@@ -146,10 +154,17 @@ class MaskedTextEncoding:
         context = ServedMasks(tf.constant(self._readable), tf.cast(own.row_lengths(), tf.int32))
         return Served(features, context)
 
+    def _features(
+        self, cache: TokenCache, rows: tf.Tensor, ids: tf.RaggedTensor, width: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Pads rows of a cache, with these tokens in the place of their own."""
+        del cache, rows
+        return self._encoder.pad(ids, width)
+
     def _gather(self, cache: TokenCache, hidden: RaggedRows) -> Any:
         @tf.autograph.experimental.do_not_convert
         def gather(rows: tf.Tensor, width: tf.Tensor) -> dict[str, tf.Tensor]:
-            features = self._encoder.pad(cache.gather(rows), width)
+            features = self._features(cache, rows, cache.gather(rows), width)
             own = tf.gather(tf.RaggedTensor.from_row_splits(hidden.values, hidden.splits, validate=False), rows)
             cells = tf.stack([own.value_rowids(), tf.cast(own.flat_values[:, 0], tf.int64)], axis=1)
             features["token_ids"] = tf.tensor_scatter_nd_update(features["token_ids"], cells, own.flat_values[:, 2])

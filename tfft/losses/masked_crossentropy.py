@@ -1,4 +1,4 @@
-"""Cross-entropy of hidden tokens, a sum for each row."""
+"""Cross-entropies where some labels are not there: of hidden tokens, a sum for each row; and of rows."""
 
 from __future__ import annotations
 
@@ -36,6 +36,32 @@ class MaskedCrossentropy(keras.losses.Loss):
             Float32 of shape `(batch,)`; 0 for a row with no hidden token.
         """
         return ops.sum(_crossentropies(ops.cast(y_true, "int32"), y_pred), axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="tfft")
+class LabelledCrossentropy(keras.losses.Loss):
+    """Cross-entropy of the rows that have a label, computed in float32."""
+
+    def __init__(self, name: str = "labelled_crossentropy", **kwargs: Any) -> None:
+        """Creates the loss.
+
+        Args:
+            name: Name of the loss.
+            **kwargs: `reduction` and `dtype` of `keras.losses.Loss`.
+        """
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Computes the loss of each row.
+
+        Args:
+            y_true: Labels, int of shape `(batch,)`; -1 for none.
+            y_pred: Logits, float of shape `(batch, num_classes)`.
+
+        Returns:
+            Float32 of shape `(batch,)`; 0 for a row without a label.
+        """
+        return _crossentropies(ops.cast(y_true, "int32"), y_pred)
 
 
 def _crossentropies(labels: Any, logits: Any) -> Any:

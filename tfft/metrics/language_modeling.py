@@ -48,6 +48,52 @@ class LanguageModelingMetrics:
         return dataclasses.asdict(self)
 
 
+@dataclasses.dataclass(frozen=True)
+class PairedLanguageModelingMetrics(LanguageModelingMetrics):
+    """The figures of a model that also tells whether pairs of segments are in order.
+
+    Attributes:
+        pairs: Number of pairs.
+        pair_loss: Mean negative log-likelihood of their labels in nats; it is not part of `loss`.
+        pair_accuracy: Share of the pairs whose label is the likelier one.
+    """
+
+    pairs: int
+    pair_loss: float
+    pair_accuracy: float
+
+    def scalars(self) -> dict[str, float]:
+        """Returns loss, perplexity and accuracy of tokens, and loss and accuracy of pairs."""
+        return {**super().scalars(), "pair_loss": self.pair_loss, "pair_accuracy": self.pair_accuracy}
+
+    def tables(self) -> list[Table]:
+        """Returns one table for tokens and one for pairs, with their numbers."""
+        cells = [f"{self.pairs:,}", f"{self.pair_loss:.4f}", f"{self.pair_accuracy:.3f}"]
+        return [*super().tables(), Table("Pairs of segments", ["pairs", "loss (nats)", "accuracy"], [cells])]
+
+
+def with_pairs(
+    tokens: LanguageModelingMetrics, negative_log_likelihood: np.ndarray, correct: np.ndarray, pairs: int
+) -> PairedLanguageModelingMetrics:
+    """Adds the figures of pairs to those of tokens.
+
+    Args:
+        tokens: The figures of hidden tokens.
+        negative_log_likelihood: Sums over pairs in nats, float of any shape.
+        correct: How many of them were right, of the same shape.
+        pairs: How many there were, at least one.
+
+    Returns:
+        All figures.
+    """
+    return PairedLanguageModelingMetrics(
+        **tokens.to_dict(),
+        pairs=pairs,
+        pair_loss=float(np.sum(negative_log_likelihood, dtype=np.float64)) / pairs,
+        pair_accuracy=float(np.sum(correct, dtype=np.float64)) / pairs,
+    )
+
+
 def language_modeling_metrics(
     negative_log_likelihood: np.ndarray, correct: np.ndarray, tokens: np.ndarray
 ) -> LanguageModelingMetrics:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tfft.config import FitConfig
+from tfft.config.pretraining import PRETRAINING_OPTIONS
 from tfft.console import Console
 from tfft.core.errors import ConfigError, DataError, name_list, unknown_name
 from tfft.core.learned import Learned
@@ -46,6 +47,7 @@ TASK_OPTIONS = (
     "anchor_column", "positive_column", "negative_column",
     "question_column", "context_column", "answers_column", "answer_start_column", "max_answer_tokens",
     "head_start_column", "head_end_column", "tail_start_column", "tail_end_column", "negative_label",
+    "sentence_objective",
 )  # fmt: skip
 
 
@@ -325,7 +327,7 @@ def check_task(config: FitConfig) -> None:
         ConfigError: When the task is unknown, or options have no effect.
     """
     task = tasks.get(str(config.task))
-    uses = task.uses_of(config)
+    uses = task.uses_of(config) | (frozenset() if config.pretrain_on is None else PRETRAINING_OPTIONS)
     figures = task.figures_of(config)
     defaults = {field.name: field.default for field in dataclasses.fields(FitConfig)}
     problems = []
@@ -334,7 +336,8 @@ def check_task(config: FitConfig) -> None:
         if value != defaults[name] and not (name == "streaming" and value is False) and name not in uses:
             others = [other for other in tasks if name in tasks.get(other).uses]
             problems.append(
-                f"The option {name} has no effect with task={config.task!r}; it is for {name_list(others)}. "
+                f"The option {name} has no effect with task={config.task!r}; it is for {name_list(others)}"
+                f"{', or goes with pretrain_on' if name in PRETRAINING_OPTIONS else ''}. "
                 f"Leave {name}={value!r} out."
             )
     if config.monitor.removeprefix("val_") not in figures:

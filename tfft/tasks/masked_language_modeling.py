@@ -12,13 +12,20 @@ import pandas as pd
 from tfft.config import FitConfig
 from tfft.console import Console
 from tfft.core.learned import Learned
-from tfft.data.hidden_tokens import HiddenTokens
+from tfft.data.hidden_tokens import PAIRS, TOKENS, HiddenTokens
+from tfft.data.joint_rows import JointRows
 from tfft.data.masked_texts import MASK, texts_with_masks, whole_texts, with_one_mask
 from tfft.data.ragged_rows import RaggedRows
 from tfft.data.read import Reader
 from tfft.data.schema import HowToRead, TextExamples, text_examples
-from tfft.metrics.language_modeling import LanguageModelingMetrics, language_modeling_metrics
-from tfft.metrics.language_modeling_baselines import unigram_baseline
+from tfft.heads.base import HeadPart
+from tfft.metrics.language_modeling import (
+    LanguageModelingMetrics,
+    PairedLanguageModelingMetrics,
+    language_modeling_metrics,
+    with_pairs,
+)
+from tfft.metrics.language_modeling_baselines import UNIGRAM, order_baseline, unigram_baseline
 from tfft.tasks.base import RowTargets, Targets, Task, register_task
 
 if TYPE_CHECKING:
@@ -28,6 +35,11 @@ if TYPE_CHECKING:
     from tfft.backbones.base import TextBackbone
     from tfft.encoding.base import EncodedRows
     from tfft.encoding.masked_texts import MaskedTextEncoding
+
+#: Output to its head, where rows are pairs of segments.
+_HEADS = {TOKENS: "masked_language_model", PAIRS: "sentence_pair"}
+#: Labels of a pair: in order or not. The head of tokens has as many outputs as there are tokens, whatever it is told.
+_ORDERS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +68,29 @@ class FilledText:
 
 
 class MaskedLanguageModeling(Task):
-    """Hidden tokens from what stands around them, from a column of texts."""
+    """Hidden tokens from what stands around them, from a column of texts.
 
-    uses = frozenset({"mask_personal_data"})
+    With `sentence_objective` texts are documents, cut into pairs of segments, and a second head says of each pair
+    whether the second segment follows the first. The model then has two outputs, by name.
+    """
+
+    uses = frozenset({"mask_personal_data", "sentence_objective"})
     figures = ("loss", "perplexity", "accuracy")
     hides_tokens = True
 
+    def figures_of(self, config: FitConfig) -> tuple[str, ...]:
+        """Returns the figures of tokens, and of pairs where there are such."""
+        return (*self.figures, "pair_loss", "pair_accuracy") if _has_pairs(config) else self.figures
+
     def head(self, config: FitConfig) -> str:
-        """Returns the head whose output weights are the token embeddings."""
-        return "masked_language_model"
+        """Returns the head whose output weights are the token embeddings; with pairs both heads, for people."""
+        return ", ".join(_HEADS.values()) if _has_pairs(config) else _HEADS[TOKENS]
+
+    def head_parts(self, config: FitConfig, learned: Learned | None) -> tuple[HeadPart, ...]:
+        """Returns the head of tokens, and that of pairs where there are such."""
+        if not _has_pairs(config):
+            return super().head_parts(config, learned)
+        return tuple(HeadPart(name, head, config, _ORDERS) for name, head in _HEADS.items())
 
     def columns(self, config: FitConfig, *, labelled: bool) -> list[str]:
         """Returns the text column."""
@@ -118,22 +144,27 @@ class MaskedLanguageModeling(Task):
         return np.zeros(len(examples), np.int32)
 
     def token_targets(self, targets: Targets, rows: EncodedRows) -> HiddenTokens:
-        """Returns the tokens, and which of them are hidden for figures."""
+        """Returns the tokens, which of them are hidden for figures, and the labels of pairs."""
         found: HiddenTokens = rows.context.targets
-        return found
+        return found if rows.windows is None else found.joined(rows.windows)
 
     def row_targets(self, targets: Targets, rows: EncodedRows, learned: Learned) -> RowTargets:
-        """Returns the tokens that are hidden for figures; training hides others."""
-        labels: RaggedRows = rows.context.targets.labels
-        return labels
+        """Returns the tokens that are hidden for figures, and the labels of pairs; training hides other tokens."""
+        found: HiddenTokens = rows.context.targets
+        return found.labels if found.orders is None else JointRows({TOKENS: found.labels, PAIRS: found.orders.values})
 
     def encoding(
         self, backbone: TextBackbone, config: FitConfig, learned: Learned, sequence_length: int | None
     ) -> MaskedTextEncoding:
-        """Returns the encoding of texts with hidden tokens."""
+        """Returns the encoding of texts, or of pairs of segments, with hidden tokens."""
+        from tfft.encoding.masked_pairs import MaskedPairEncoding
         from tfft.encoding.masked_texts import MaskedTextEncoding
 
-        return MaskedTextEncoding(backbone, sequence_length=sequence_length, seed=config.seed)
+        if config.sentence_objective == "none":
+            return MaskedTextEncoding(backbone, sequence_length=sequence_length, seed=config.seed)
+        return MaskedPairEncoding(
+            backbone, sequence_length=sequence_length, seed=config.seed, objective=config.sentence_objective
+        )
 
     def begin(self, head: keras.Model, targets: Any) -> None:
         """Sets the bias of the logits to log-frequencies: a few steps at a small rate would not get there."""
@@ -146,13 +177,22 @@ class MaskedLanguageModeling(Task):
                 layer.output_bias.assign(np.log(np.maximum(frequencies, rarest)))
 
     def loss(self, config: FitConfig, learned: Learned) -> keras.losses.Loss:
-        """Returns the cross-entropy of hidden tokens; training takes its mean over them."""
-        from tfft.losses.masked_crossentropy import MaskedCrossentropy
+        """Returns the cross-entropy of hidden tokens, plus that of pairs; training takes the mean of each."""
+        from tfft.losses.joint import JointLoss
+        from tfft.losses.masked_crossentropy import LabelledCrossentropy, MaskedCrossentropy
 
-        return MaskedCrossentropy()
+        if not _has_pairs(config):
+            return MaskedCrossentropy()
+        losses = {TOKENS: MaskedCrossentropy(), PAIRS: LabelledCrossentropy()}
+        return JointLoss(losses, dict.fromkeys(losses, 1.0))
 
     def metrics(self, outputs: Any, targets: Any, learned: Learned) -> LanguageModelingMetrics:
-        """Computes the figures over all hidden tokens of a split."""
+        """Computes the figures over all hidden tokens, and all pairs, of a split."""
+        if isinstance(outputs, Mapping):
+            context = outputs[TOKENS].context
+            sums = outputs[PAIRS] * context.windows[:, np.newaxis]  # of documents, whose rows are averaged
+            pairs = int(np.count_nonzero(context.targets.orders.values >= 0))
+            return with_pairs(self.metrics(outputs[TOKENS], targets, learned), -sums[:, 0], sums[:, 1], pairs)
         counts = outputs.rows.lengths
         rows = np.repeat(np.arange(len(counts)), counts)
         log_probability, right = outputs.rows.values[:, 0], outputs.rows.values[:, 1]
@@ -164,7 +204,7 @@ class MaskedLanguageModeling(Task):
 
     def restore_metrics(self, plain: Mapping[str, Any]) -> LanguageModelingMetrics:
         """Returns the figures kept in a run directory."""
-        return LanguageModelingMetrics(**plain)
+        return (PairedLanguageModelingMetrics if "pairs" in plain else LanguageModelingMetrics)(**plain)
 
     def baselines(
         self,
@@ -173,16 +213,19 @@ class MaskedLanguageModeling(Task):
         learned: Learned,
         config: FitConfig,
     ) -> Mapping[str, LanguageModelingMetrics]:
-        """Returns the figures of the frequencies of tokens."""
+        """Returns the figures of the frequencies of tokens, and of the labels of pairs."""
         known: HiddenTokens = train[1]
         hidden: RaggedRows = test[1].labels
-        return unigram_baseline(known.frequencies(), hidden.values, hidden.lengths)
+        found = unigram_baseline(known.frequencies(), hidden.values, hidden.lengths)
+        if known.orders is None:
+            return found
+        return order_baseline(found[UNIGRAM], known.orders.values, test[1].orders.values)
 
     def decode(self, outputs: Any, rows: EncodedRows, learned: Learned) -> list[FilledText]:
         """Turns what is kept of each mask into tokens."""
         vocabulary = rows.context.vocabulary
         found = []
-        for row in outputs.rows:
+        for row in _of_tokens(outputs).rows:
             ids, log_probabilities = _likeliest(row)
             masks = zip(ids.astype(np.int64).tolist(), np.exp(log_probabilities).tolist(), strict=True)
             found.append(
@@ -199,7 +242,7 @@ class MaskedLanguageModeling(Task):
         """
         import tensorflow as tf
 
-        ids, log_probabilities = _likeliest(outputs)
+        ids, log_probabilities = _likeliest(_of_tokens(outputs))
         present = tf.sequence_mask(context.masks, tf.shape(ids)[1])[:, :, tf.newaxis]
         return {
             "tokens": tf.where(present, tf.gather(context.vocabulary, tf.cast(ids, tf.int32)), ""),
@@ -223,6 +266,15 @@ class MaskedLanguageModeling(Task):
         things = ("film", "plot", "cast", "music", "ending", "script")
         texts = [f"the {thing} was {word}" for thing in things for word in opinions]
         return pd.DataFrame(texts, columns=["text"])
+
+
+def _has_pairs(config: FitConfig) -> bool:
+    return config.sentence_objective != "none"
+
+
+def _of_tokens(outputs: Any) -> Any:
+    """Returns what the model says of hidden tokens; of pairs there are none where masks are filled in."""
+    return outputs[TOKENS] if isinstance(outputs, Mapping) else outputs
 
 
 def _likeliest(columns: Any) -> tuple[Any, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -72,8 +72,7 @@ def assemble(backbone: TextBackbone, parts: Sequence[HeadPart], adapter: Adapter
     if any(part.name for part in parts):
         return _assemble_several(backbone, parts, adapter)
     (part,) = parts
-    embedding = functools.partial(tied_embedding, backbone.model, preset=backbone.preset, causal=backbone.causal)
-    spec = HeadSpec(part.config, part.num_outputs, embedding)
+    spec = HeadSpec(part.config, part.num_outputs, _embedding(backbone))
     head: Any = heads.get(part.head)
     inputs, pooled = _pooled(backbone, head, spec, whole=whole)
     prefixes = prefixes_of(head)
@@ -92,7 +91,8 @@ def assemble(backbone: TextBackbone, parts: Sequence[HeadPart], adapter: Adapter
 
 
 def _assemble_several(backbone: TextBackbone, parts: Sequence[HeadPart], adapter: Adapter | None) -> BuiltModel:
-    chosen = {part.name: (heads.get(part.head), HeadSpec(part.config, part.num_outputs)) for part in parts}
+    embedding = _embedding(backbone)
+    chosen = {part.name: (heads.get(part.head), HeadSpec(part.config, part.num_outputs, embedding)) for part in parts}
     inputs = backbone.inputs()
     for head, spec in chosen.values():
         inputs |= {name: item for name, item in head.inputs(spec).items() if name not in inputs}
@@ -114,7 +114,23 @@ def _assemble_several(backbone: TextBackbone, parts: Sequence[HeadPart], adapter
             outputs[name] = keras.Model(own, head.build(own, spec), name=f"{name}_head")(head_inputs[name])
     head_model = keras.Model(head_inputs, outputs, name="head")
     model = keras.Model(inputs, head_model(pooled), name="tfft_model")
-    return BuiltModel(model, features, head_model, model, adapter)
+    judges: dict[str, tuple[Any, HeadSpec]] = {name: own for name, own in chosen.items() if hasattr(own[0], "judge")}
+    if not judges:
+        return BuiltModel(model, features, head_model, model, adapter)
+
+    def reduced(outputs: Any, known: dict[str, Any]) -> dict[str, Any]:
+        return {**outputs, **{name: head.judge(outputs[name], known, spec) for name, (head, spec) in judges.items()}}
+
+    more: dict[str, Any] = {}
+    for judge, spec in judges.values():
+        more |= judge.judged_inputs(spec)
+    judged = keras.Model({**inputs, **more}, reduced(model.output, more), name="judged_model")
+    judged_head = keras.Model(head_inputs, reduced(head_model(head_inputs), {}), name="judged_head")
+    return BuiltModel(model, features, judged_head, judged, adapter)
+
+
+def _embedding(backbone: TextBackbone) -> Callable[[], Any]:
+    return functools.partial(tied_embedding, backbone.model, preset=backbone.preset, causal=backbone.causal)
 
 
 def _pooled(backbone: TextBackbone, head: Head, spec: HeadSpec, *, whole: bool) -> tuple[dict[str, Any], Any]:
