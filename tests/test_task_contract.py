@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from alike_tasks import ALIKE
+from broken_off import BreakOff
 
 import tfft
 from tfft.data.ragged_rows import SequenceOutputs
@@ -127,18 +127,6 @@ def test_the_export_answers_as_predict_does(trained: Any, tmp_path: Path) -> Non
             assert [item.decode() for item in answers[name].ravel()] == values.ravel().tolist()
         else:
             np.testing.assert_allclose(answers[name], values, atol=1e-5)
-
-
-class BreakOff(keras.callbacks.Callback):
-    """Ends a run after a number of steps, as a crash would."""
-
-    def __init__(self, last: int) -> None:
-        super().__init__()
-        self._is_last = lambda step: step == last  # a function: no checkpoint brings it back
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self._is_last(int(self.model.optimizer.iterations)):
-            raise InterruptedError
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from broken_off import BreakOff
 from scipy.special import log_softmax
 
 import tfft
@@ -128,18 +129,6 @@ def pretrain_options(tiny_preset: str) -> dict[str, Any]:
         "task": "text_classification", "preset": tiny_preset, "epochs": 2, "batch_size": 10, "baselines": False,
         "quiet": True,
     }  # fmt: skip
-
-
-class BreakOff(keras.callbacks.Callback):
-    """Ends a run after a number of steps, as a crash would."""
-
-    def __init__(self, last: int) -> None:
-        super().__init__()
-        self._is_last = lambda step: step == last  # a function: no checkpoint brings it back
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self._is_last(int(self.model.optimizer.iterations)):
-            raise InterruptedError
 
 
 @pytest.mark.slow

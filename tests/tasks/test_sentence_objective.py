@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from broken_off import BreakOff
 from scipy.special import log_softmax
 
 import tfft
@@ -151,18 +152,6 @@ def test_micro_batches_train_as_the_whole_batch_does(tiny_preset: str, tmp_path:
     for one, other in zip(whole.keras_model.get_weights(), cut.keras_model.get_weights(), strict=True):
         np.testing.assert_allclose(other, one, atol=1e-5)
     assert cut.history["loss"] == pytest.approx(whole.history["loss"], abs=1e-5)
-
-
-class BreakOff(keras.callbacks.Callback):
-    """Ends a run after a number of steps, as a crash would."""
-
-    def __init__(self, last: int) -> None:
-        super().__init__()
-        self._is_last = lambda step: step == last  # a function: no checkpoint brings it back
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self._is_last(int(self.model.optimizer.iterations)):
-            raise InterruptedError
 
 
 @pytest.mark.slow
