@@ -10,7 +10,8 @@ beside it is drawn anew after each run.
 
     python benchmarks/peft_comparison.py [--data tweets addresses] [--rows 200 2000 0] [--methods lora] [--minutes 60]
 
-Rows 0 stands for all rows; of 1,513 addresses there are not 2,000, and a few are left out that have a tag which the 200 lack.
+Rows 0 stands for all rows; of 1,513 addresses there are not 2,000. A few are left out that have a tag which the
+smallest sample lacks, since it would be refused.
 """
 
 from __future__ import annotations
