@@ -92,6 +92,20 @@ def test_a_pattern_without_a_match_is_refused(pattern: str, message: str) -> Non
         grouped(learning_rates={pattern: 0.1})
 
 
+def test_a_factor_of_the_variables_own_multiplies_the_rate_of_its_layer_and_a_named_rate_replaces_it() -> None:
+    inner, outer = keras.Variable(np.zeros(2), name="inner"), keras.Variable(np.zeros(2), name="outer")
+    outer.learning_rate_factor = 100.0
+
+    def factors(**options: Any) -> list[float]:
+        config = FitConfig(task="text_classification", learning_rate=PEAK, **options)
+        found = parameter_groups([inner, outer], lambda _: LAYERS, LAYERS, config, steps_per_epoch=10)
+        return [rate.factor for rate in found.rates]
+
+    assert factors() == [1.0, 100.0]
+    assert factors(layer_decay=0.5) == [0.5, 50.0]
+    assert factors(learning_rates={"outer": 3 * PEAK}) == pytest.approx([1.0, 3.0])
+
+
 def test_layers_thaw_one_by_one_from_the_top() -> None:
     groups = grouped(unfreeze_epochs=0.5, layer_decay=0.5)
     assert [rate.first_step for rate in groups.rates] == [20, 15, 10, 5, 5, 0]

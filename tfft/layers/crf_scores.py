@@ -9,6 +9,9 @@ import tensorflow as tf
 
 #: Lines below the emissions besides one for each tag: scores at the beginning and at the end of a row.
 _EDGES = 2
+#: Learning rate of these scores as a multiple of that of other weights. Adam moves each number by about the rate, and
+#: scores have to become several nats, while those of tags at words grow by the many weights that they are sums of.
+RATE_FACTOR = 100.0
 
 
 @keras.saving.register_keras_serializable(package="tfft")
@@ -22,12 +25,15 @@ class CrfScores(keras.layers.Layer):
     Output shape: `(batch, sequence_length + num_tags + 2, num_tags)`: the input, a line of each tag with the score of
     every tag after it, and the scores of tags at the beginning and at the end. The added lines are the same for all
     rows.
+
+    The scores are trained at `RATE_FACTOR` times the learning rate of other weights.
     """
 
     def build(self, input_shape: Any) -> None:
         """Makes the scores, all 0: without training, the field is a softmax at each word."""
         tags = input_shape[-1]
         self.scores = self.add_weight(shape=(tags + _EDGES, tags), initializer="zeros", name="scores")
+        self.scores.learning_rate_factor = RATE_FACTOR
 
     def call(self, inputs: Any) -> Any:
         """Appends the scores."""

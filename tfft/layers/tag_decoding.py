@@ -111,7 +111,8 @@ def find_entities(decoded: DecodedTags, lengths: tf.Tensor, rules: TagRules) -> 
     goes_on = (inside & ~begins)[:, 1:]
     ends = inside & ~tf.pad(goes_on, [[0, 0], [0, 1]])
     first, last = _places(begins), _places(ends)
-    chance = tf.exp(_picked(decoded.begin, first) + _picked(decoded.end, last))
+    # Not above 1, as rounding could have it where scores are large.
+    chance = tf.exp(tf.minimum(_picked(decoded.begin, first) + _picked(decoded.end, last), 0.0))
     return Entities(first, last, first.with_flat_values(_picked(tags, first)), first.with_flat_values(chance))
 
 

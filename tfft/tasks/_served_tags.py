@@ -38,7 +38,7 @@ def served_tags(outputs: tf.Tensor, context: ServedWords, learned: Learned) -> d
     entities = find_entities(decoded, lengths, rules)
     kinds = tf.constant([tag.type for tag in (parse_tag(label, scheme) for label in labels) if tag is not None])
     words = tf.RaggedTensor.from_tensor(decoded.tags, lengths)
-    chance = tf.RaggedTensor.from_tensor(tf.exp(decoded.begin + decoded.end), lengths)
+    chance = tf.RaggedTensor.from_tensor(tf.exp(tf.minimum(decoded.begin + decoded.end, 0.0)), lengths)
     starts, ends = (_picked(*pair) for pair in ((context.starts, entities.first), (context.ends, entities.last)))
     texts = tf.gather(context.texts, starts.value_rowids())
     pieces = tf.strings.substr(texts, starts.flat_values, ends.flat_values - starts.flat_values, unit="UTF8_CHAR")

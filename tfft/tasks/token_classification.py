@@ -255,7 +255,7 @@ class TokenClassification(Task):
         decoded = _decode(outputs, learned)
         scheme = learned.settings["scheme"]
         kinds = [tag.type for tag in (parse_tag(label, scheme) for label in learned.labels) if tag is not None]
-        chances = np.exp(decoded.begin + decoded.end)
+        chances = np.exp(np.minimum(decoded.begin + decoded.end, 0.0))
         found = []
         for number, text in enumerate(places.texts):
             begin, end = places.splits[number], places.splits[number + 1]

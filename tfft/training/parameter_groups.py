@@ -136,7 +136,8 @@ def parameter_groups(
     """Gives each variable its learning rate.
 
     With layer-wise decay (Howard and Ruder 2018, section 3.2, "discriminative fine-tuning") a variable at depth `d`
-    has `decay ** (num_layers + 1 - d)` times the schedule's rate. A rate in `learning_rates` replaces that; where
+    has `decay ** (num_layers + 1 - d)` times the schedule's rate; a layer may multiply that by a number of its own, in the
+    attribute `learning_rate_factor` of its variable. A rate in `learning_rates` replaces that; where
     several patterns match, the last one counts. Patterns are head, embeddings, backbone, layers.3 (from 0),
     layers.0-2, or a regular expression that is searched for in variable paths. With gradual unfreezing (same paper,
     section 3.3) only the head is trained at first, and one more layer from the top every `unfreeze_epochs` epochs.
@@ -154,7 +155,8 @@ def parameter_groups(
     top = num_layers + 1
     depths = [min(max(depth_of(variable), 0), top) for variable in variables]
     decay = 1.0 if config.layer_decay is None else config.layer_decay
-    factors = [decay ** (top - depth) for depth in depths]
+    own = [float(getattr(variable, "learning_rate_factor", 1.0)) for variable in variables]
+    factors = [factor * decay ** (top - depth) for factor, depth in zip(own, depths, strict=True)]
     for pattern, rate in (config.learning_rates or {}).items():
         for number in _matches(pattern, variables, depths, num_layers):
             factors[number] = rate / config.peak_learning_rate
