@@ -136,11 +136,11 @@ def parameter_groups(
     """Gives each variable its learning rate.
 
     With layer-wise decay (Howard and Ruder 2018, section 3.2, "discriminative fine-tuning") a variable at depth `d`
-    has `decay ** (num_layers + 1 - d)` times the schedule's rate; a layer may multiply that by a number of its own, in the
-    attribute `learning_rate_factor` of its variable. A rate in `learning_rates` replaces that; where
-    several patterns match, the last one counts. Patterns are head, embeddings, backbone, layers.3 (from 0),
-    layers.0-2, or a regular expression that is searched for in variable paths. With gradual unfreezing (same paper,
-    section 3.3) only the head is trained at first, and one more layer from the top every `unfreeze_epochs` epochs.
+    has `decay ** (num_layers + 1 - d)` times the schedule's rate; a layer may multiply that by a number of its own,
+    the attribute `learning_rate_factor` of its variable. A rate in `learning_rates` replaces that; where several
+    patterns match, the last one counts. Patterns are head, embeddings, backbone, layers.3 (from 0), layers.0-2, or a
+    regular expression that is searched for in variable paths. With gradual unfreezing (same paper, section 3.3) only
+    the head is trained at first, and one more layer from the top every `unfreeze_epochs` epochs.
 
     Args:
         variables: The trainable variables.

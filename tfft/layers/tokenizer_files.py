@@ -1,0 +1,80 @@
+"""Tokenizers of sequences as files: JSON, and the SentencePiece model beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tfft.core.errors import ArtifactError, ConfigError, unknown_name
+from tfft.layers.sequence_tokenizer import IntegerTokenizer, SequenceTokenizer, SubwordTokenizer, WordTokenizer
+
+#: Names of the files in the directory of a tokenizer.
+DESCRIPTION, MODEL = "tokenizer.json", "sentencepiece.model"
+_KINDS = ("subwords", "words", "integers")
+
+
+def save_tokenizer(tokenizer: SequenceTokenizer, directory: Path) -> None:
+    """Writes the files of a tokenizer.
+
+    Args:
+        tokenizer: One of `layers/sequence_tokenizer.py`.
+        directory: Where they belong; made if it is not there.
+
+    Raises:
+        ConfigError: When the tokenizer is of another class.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    described: dict[str, Any]
+    if isinstance(tokenizer, SubwordTokenizer):
+        (directory / MODEL).write_bytes(tokenizer.model)
+        described = {"kind": "subwords"}
+    elif isinstance(tokenizer, WordTokenizer):
+        described = {"kind": "words", "words": list(tokenizer.words)}
+    elif isinstance(tokenizer, IntegerTokenizer):
+        described = {"kind": "integers", "largest": tokenizer.largest}
+    else:
+        raise ConfigError(f"A {type(tokenizer).__name__} cannot be saved; those of {', '.join(_KINDS)} can.")
+    (directory / DESCRIPTION).write_text(json.dumps(described, ensure_ascii=False), "utf-8")
+
+
+def load_tokenizer(directory: Path) -> SequenceTokenizer:
+    """Reads the files of a tokenizer.
+
+    Args:
+        directory: Where `save_tokenizer` wrote them.
+
+    Returns:
+        A tokenizer with the same ids.
+
+    Raises:
+        ArtifactError: When a file is missing or was altered.
+    """
+    file = directory / DESCRIPTION
+    try:
+        described = json.loads(file.read_text("utf-8"))
+        if not isinstance(described, dict):
+            raise ArtifactError(f"{file} holds a {type(described).__name__}, no description. Save the model again.")
+        return _made(described, directory)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(
+            f"{directory} holds no tokenizer that can be read: {error}. Save the model again."
+        ) from None
+    except KeyError as error:
+        raise ArtifactError(f"{file} lacks {error}. Save the model again.") from None
+    except ConfigError as error:
+        raise ArtifactError(f"{directory}: {error}") from None
+
+
+def _made(described: dict[str, Any], directory: Path) -> SequenceTokenizer:
+    kind = described["kind"]
+    if kind == "subwords":
+        return SubwordTokenizer((directory / MODEL).read_bytes())
+    if kind == "words":
+        words = described["words"]
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ConfigError("The words of the vocabulary are no list of texts. Save the model again.")
+        return WordTokenizer(words)
+    if kind == "integers":
+        return IntegerTokenizer(described["largest"])
+    raise ConfigError(unknown_name("kind of tokenizer", str(kind), _KINDS))
