@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
@@ -15,14 +16,18 @@ import numpy as np
 from tfft.backbones.base import TextBackbone
 from tfft.backbones.keras_hub import save_text_backbone
 from tfft.config import FitConfig
+from tfft.config.nested import parse_nested
+from tfft.config.sequence_options import DecodingOptions
 from tfft.console import Console
 from tfft.core.errors import ConfigError
 from tfft.core.learned import Learned
 from tfft.data.schema import TextExamples
 from tfft.encoding.base import EncodedRows, RowEncoding
+from tfft.encoding.source_target import SourceTargetEncoding
 from tfft.evaluation.evaluation import Evaluation
 from tfft.evaluation.report import Report
 from tfft.export.base import Exportable, exporters
+from tfft.generating import Generator
 from tfft.inference import ForwardRunner
 from tfft.peft.base import Adapter
 from tfft.peft.files import SavedHead, save_adapter
@@ -32,6 +37,28 @@ from tfft.reading import check_batch_size, is_source, read_examples
 from tfft.runs.run_directory import versions, write_run
 from tfft.tasks.base import Task, tasks
 from tfft.training.build import BuiltModel
+
+def written_by(built: BuiltModel, encoding: RowEncoding, config: FitConfig) -> Generator | None:
+    """Returns what writes texts with a model.
+
+    Args:
+        built: The model.
+        encoding: Knows the tokenizer of what is written.
+        config: The run's options.
+
+    Returns:
+        The generator; None where the model writes no texts.
+    """
+    if built.writer is None or not isinstance(encoding, SourceTargetEncoding):
+        return None
+    return Generator(
+        built.writer.encoder,
+        built.writer.decoder,
+        encoding.tokenizer,
+        parse_nested(DecodingOptions, config.decoding, "decoding"),
+        special_tokens=encoding.special_tokens,
+    )
+
 
 #: Parts of a run directory.
 HEAD_WEIGHTS, PRESET, ADAPTER = "head.weights.h5", "preset", "adapter"
@@ -120,7 +147,7 @@ class FineTunedModel:
             ConfigError: When there is no adapter, or its method or the quantized backbone does not allow it.
         """
         self._own_adapter().merge()
-        self.__dict__.pop("_runner", None)  # its graph holds the adapter
+        self._forget_graphs()  # they hold the adapter
 
     def unmerge(self) -> None:
         """Gives the backbone its own weights back, to the bit.
@@ -129,7 +156,11 @@ class FineTunedModel:
             ConfigError: When there is no adapter, or it is not merged.
         """
         self._own_adapter().unmerge()
-        self.__dict__.pop("_runner", None)
+        self._forget_graphs()
+
+    def _forget_graphs(self) -> None:
+        for name in ("_runner", "_generator"):
+            self.__dict__.pop(name, None)
 
     def _own_adapter(self) -> Adapter:
         if self.adapter is None:
@@ -151,6 +182,33 @@ class FineTunedModel:
     @functools.cached_property
     def _runner(self) -> ForwardRunner:
         return ForwardRunner(self._built.judged)
+
+    @functools.cached_property
+    def _generator(self) -> Generator | None:
+        return written_by(self._built, self._encoding, self.config)
+
+    def with_decoding(self, **options: Any) -> FineTunedModel:
+        """Returns the same model with another search for texts; the weights are shared.
+
+        Args:
+            **options: Those of the option `decoding`, for instance `beams=8` or `n_best=3`; others stay as they are.
+
+        Returns:
+            The model, which predicts, evaluates and exports in that way.
+
+        Raises:
+            ConfigError: When the model writes no texts, or an option is out of range.
+
+        Example:
+            >>> model.with_decoding(beams=1).predict(["the house"])[0].text
+            'la casa'
+        """
+        if self._built.writer is None:
+            raise ConfigError(f"A model of task={self.config.task!r} writes no texts, so there is nothing to search.")
+        changed = copy.copy(self)
+        changed.__dict__.pop("_generator", None)
+        changed.config = dataclasses.replace(self.config, decoding={**(self.config.decoding or {}), **options})
+        return changed
 
     def outputs(self, inputs: Any, *, batch_size: int = 32) -> Any:
         """Returns the model's raw outputs.
@@ -175,10 +233,18 @@ class FineTunedModel:
             masker = Masker()
             examples = dataclasses.replace(examples, texts=[masker.mask(text) for text in examples.texts])
         rows = self._encoding.encode(examples, console, what="texts")
-        outputs = self._runner.outputs(
-            rows.gather, rows.lengths, batch_size=batch_size, console=console, what="predicting", items=rows.items
-        )
-        return rows.of_examples(outputs), rows
+        outputs: Any = {}
+        if rows.scored:
+            outputs = self._runner.outputs(
+                rows.gather, rows.lengths, batch_size=batch_size, console=console, what="predicting", items=rows.items
+            )
+            outputs = rows.of_examples(outputs)
+        if self._generator is not None:
+            written = self._generator.outputs(
+                rows.gather, rows.lengths, batch_size=batch_size, console=console, what="writing"
+            )
+            outputs = {"scored": outputs, **written} if rows.scored else written
+        return outputs, rows
 
     def _predictions(self, examples: TextExamples, batch_size: int, console: Console) -> list[Any]:
         outputs, rows = self._outputs(examples, batch_size, console)
@@ -196,7 +262,8 @@ class FineTunedModel:
             One prediction a row; for text classification a `Prediction` with `label` and `probabilities`, for token
             classification a `TaggedText` with `entities` and `words`, for pairs a `PairPrediction` or a `PairScore`,
             for question answering a `PredictedAnswer`, for relations a `PredictedRelation`, for masked language
-            modelling a `FilledText`, of several heads a `JointPrediction`.
+            modelling a `FilledText`, of several heads a `JointPrediction`, for
+            sequence to sequence a `GeneratedText`.
             None for a row of a data source that has no text.
 
         Raises:
@@ -296,6 +363,7 @@ class FineTunedModel:
         with self._merged_as(merge):
             exportable = Exportable(
                 model=self._built.judged,
+                generator=self._generator,
                 encoding=self._encoding,
                 task=self.task,
                 learned=self.learned,

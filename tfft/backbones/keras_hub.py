@@ -16,9 +16,16 @@ import numpy as np
 
 from tfft.backbones.base import TextBackbone
 from tfft.backbones.blank_weights import loaded_without_drawing
+from tfft.backbones.lstm_attention import (
+    SequenceBackbone,
+    is_sequence_backbone,
+    load_sequence_backbone,
+    save_sequence_backbone,
+)
 from tfft.backbones.packaged import DEFAULT_TEXT_PRESET, PACKAGED_PRESETS
 from tfft.backbones.preset_directory import check_not_quantized, check_preset_directory
 from tfft.backbones.recurrent import BILSTM, RecurrentBackbone, is_recurrent, load_recurrent, save_recurrent
+from tfft.config.rules import FROM_SCRATCH
 from tfft.core.errors import ArtifactError, PresetError, nearest
 from tfft.layers.byte_pair_offsets import BytePair
 from tfft.layers.fast_wordpiece import WordPiece
@@ -55,14 +62,17 @@ def load_text_backbone(preset: str | None, precision: str = "float32") -> TextBa
         PresetError: When the preset is unknown, cannot be fetched, or is not a text encoder.
     """
     preset = preset or DEFAULT_TEXT_PRESET
-    if preset == BILSTM:
+    if preset in FROM_SCRATCH:
         raise PresetError(
-            f"The preset {BILSTM!r} is not loaded but made by a run, from the words of its training rows. Use it in "
-            "tfft.fit with a task that tags words; elsewhere name the directory of such a run."
+            f"The preset {preset!r} is not loaded but made by a run, from its training rows. Use it in tfft.fit with a "
+            f"task that {'tags words' if preset == BILSTM else 'writes texts'}; elsewhere name the directory of such a "
+            "run."
         )
     location = _resolve(preset)
     if is_recurrent(Path(location)):
         return dataclasses.replace(load_recurrent(Path(location), precision=precision), preset=preset)
+    if is_sequence_backbone(Path(location)):
+        return dataclasses.replace(load_sequence_backbone(Path(location), precision=precision), preset=preset)
     try:
         model = loaded_without_drawing(lambda: keras_hub.models.Backbone.from_preset(location, dtype=precision), preset)
     except Exception as error:  # hubs, converters and file formats each raise errors of their own
@@ -90,6 +100,9 @@ def save_text_backbone(backbone: TextBackbone, directory: Path) -> None:
     if isinstance(backbone, RecurrentBackbone):
         save_recurrent(backbone, directory)
         return
+    if isinstance(backbone, SequenceBackbone):
+        save_sequence_backbone(backbone, directory)
+        return
     directory.mkdir(parents=True, exist_ok=True)
     backbone.model.save_to_preset(str(directory))
     backbone.tokenizer.save_to_preset(str(directory))
@@ -110,6 +123,8 @@ def load_saved_text_backbone(directory: Path, quantize: Callable[[keras.Model], 
     """
     if is_recurrent(directory):
         return load_recurrent(directory, quantize=quantize)
+    if is_sequence_backbone(directory):
+        return load_sequence_backbone(directory)
     for name in _CONFIG_FILES:
         config = json.loads((directory / name).read_text("utf-8"))
         foreign = sorted({module for module in _modules(config) if module.split(".")[0] not in {"keras", "keras_hub"}})
@@ -137,7 +152,7 @@ def masked_language_model(preset: str | None) -> Callable[[], MaskedLogits] | No
     Returns:
         A function that loads the model; None when the preset has no such head.
     """
-    if preset == BILSTM:
+    if preset in FROM_SCRATCH:
         return None
     location = Path(_resolve(preset or DEFAULT_TEXT_PRESET))
     config = location / "task.json"
@@ -304,7 +319,7 @@ def _resolve(preset: str) -> str:
     directory = Path(preset)
     if not directory.exists():
         builtin = builtin_text_presets()
-        match = nearest(preset, [BILSTM, *PACKAGED_PRESETS, *builtin])
+        match = nearest(preset, [*FROM_SCRATCH, *PACKAGED_PRESETS, *builtin])
         hint = f" Did you mean {match!r}?" if match else ""
         raise PresetError(
             f"Unknown preset {preset!r}.{hint} Known: {', '.join(map(repr, PACKAGED_PRESETS))} (works offline), the "
@@ -315,7 +330,7 @@ def _resolve(preset: str) -> str:
         directory = directory / "preset"
     if directory.name == "preset" and (directory.parent / "run.json").is_file():
         check_not_quantized(preset, directory.parent)
-    if not is_recurrent(directory):
+    if not is_recurrent(directory) and not is_sequence_backbone(directory):
         check_preset_directory(directory)
     return str(directory)
 

@@ -81,6 +81,12 @@ class DataOptions:
         None, "Column of the places of answers in their context, in characters from 0, where answers_column has texts."
     )
     max_answer_tokens: Annotated[int, Field(ge=1)] = option(30, "Longest answer that is predicted, in tokens.")
+    source_column: Name = option("src", "Column that holds the text that is read, where another one is written.")
+    target_column: Name = option("trg", "Column that holds the text that is written.")
+    length_filter: dict[str, Any] | None = option(
+        None,
+        "Pairs of source and target that are left out: most_source and most_target (words), most_ratio. None: none are.",
+    )
     head_start_column: Name | None = option(
         None, "Column of the place of the head entity in the text, in characters from 0. None: <e1>...</e1> marks it."
     )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+
+from tfft.config.nested import parse_nested
+from tfft.config.sequence_options import DecoderOptions, DecodingOptions, EncoderOptions, LengthLimits
+from tfft.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from tfft.config.fit_config import FitConfig
@@ -11,7 +15,7 @@ if TYPE_CHECKING:
 #: Ways to split by a column, and the option that names it.
 SPLIT_COLUMNS = {"grouped": "group_column", "time": "time_column", "predefined": "split_column"}
 #: Presets without pretrained weights.
-FROM_SCRATCH = ("bilstm",)
+FROM_SCRATCH = ("bilstm", "lstm_attention")
 #: The task whose tasks are those of the option `tasks`.
 MULTI_TASK = "multi_task"
 #: The options a rule looks at, whether it is broken, and what to say then.
@@ -86,11 +90,40 @@ def _basic_rules(config: FitConfig) -> list[Rule]:
             "pretrain_on out.",
         ),
         (
+            {"encoder", "preset"},
+            lambda: config.encoder is not None and config.preset not in FROM_SCRATCH,
+            f"encoder has options of presets that are made from the training rows: {', '.join(FROM_SCRATCH)}; leave it "
+            "out, or name one of these.",
+        ),
+        (
+            {"source_column", "target_column"},
+            lambda: config.source_column == config.target_column,
+            f"source_column and target_column are both {config.source_column!r}; they must differ.",
+        ),
+        *_nested_rules(config),
+        (
             {"overwrite", "output_dir"},
             lambda: config.overwrite and config.output_dir is None,
             "overwrite needs output_dir.",
         ),
     ]
+
+
+def _nested_rules(config: FitConfig) -> list[Rule]:
+    """Returns what is wrong inside options that are mappings."""
+    parsed: dict[str, type] = {"decoder": DecoderOptions, "decoding": DecodingOptions, "length_filter": LengthLimits}
+    if config.preset == "lstm_attention":
+        parsed["encoder"] = EncoderOptions
+    found: list[Rule] = []
+    for name, cls in parsed.items():
+        given = getattr(config, name)
+        if given is None or not isinstance(given, Mapping):
+            continue
+        try:
+            parse_nested(cls, given, name)
+        except ConfigError as error:
+            found.append(({name}, lambda: True, str(error)))
+    return found
 
 
 def _split_rules(config: FitConfig) -> list[Rule]:

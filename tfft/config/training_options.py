@@ -27,6 +27,15 @@ class TrainingOptions:
     quantize_base: Literal["int8", "int4"] | None = option(
         None, "Keep the frozen weights of the backbone in 8 or 4 bits (QLoRA); needs peft. None: as they are."
     )
+    encoder: dict[str, Any] | None = option(
+        None, "Sizes and tokenizer of a preset that is made from the training rows: lstm_attention or bilstm."
+    )
+    decoder: dict[str, Any] | None = option(
+        None, "Sizes and tokenizer of the decoder of task=seq2seq, for instance hidden_dim, layers, vocabulary_size."
+    )
+    decoding: dict[str, Any] | None = option(
+        None, "How texts are searched for: beams, n_best, length_penalty, sampling and others. None: 4 beams."
+    )
     head: Name | None = option(None, "Head of the task, for instance softmax or crf for tagging. None: its first one.")
     pooling: Literal["mean", "first"] = option(
         "mean", "From token features to one vector: masked mean, or first token."

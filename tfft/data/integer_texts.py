@@ -19,6 +19,11 @@ LARGEST = 1_000_000
 _QUOTED = 60
 
 
+def are_integers(texts: Sequence[str]) -> bool:
+    """Tells whether all texts are numbers from 0, such as "5 17 3"."""
+    return all(_NUMBERS.fullmatch(text) for text in texts)
+
+
 def largest_integer(
     examples: TextExamples, side: Literal["source", "target"], *, allowed: int = LARGEST, known: int | None = None
 ) -> int:

@@ -68,6 +68,42 @@ def source_target_examples(
 
 
 @dataclasses.dataclass(frozen=True)
+class References:
+    """What should be written, and what for.
+
+    Attributes:
+        texts: The true texts.
+        sources: The texts that are read.
+    """
+
+    texts: Sequence[str]
+    sources: Sequence[str]
+
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+        return len(self.texts)
+
+    def __getitem__(self, rows: np.ndarray) -> References:
+        """Returns the rows at the given positions."""
+        return References([self.texts[row] for row in rows], [self.sources[row] for row in rows])
+
+
+def word_counts(texts: Sequence[str]) -> np.ndarray:
+    """Returns the length of each text in words; in characters where most texts have no white space inside.
+
+    Args:
+        texts: The texts of one side.
+
+    Returns:
+        Int64 of shape `(rows,)`.
+    """
+    counts = np.array([len(text.split()) for text in texts], np.int64)
+    if len(counts) and np.median(counts) <= 1:
+        return np.array([len("".join(text.split())) for text in texts], np.int64)
+    return counts
+
+
+@dataclasses.dataclass(frozen=True)
 class LengthFilter:
     """What lengths leave of a split.
 

@@ -32,6 +32,9 @@ class EncodedRows:
             says one thing of each row.
         cache: The tokens, where examples are plain texts; None otherwise.
         context: What decoding has to know besides the outputs, such as the places of words.
+        static_gather: Makes inputs of one width, where `gather` pads parts of a row each to a width of their own; None
+            where that is the same.
+        scored: Whether the model's own outputs are wanted; not where a decoder writes without knowing what it should.
     """
 
     gather: Gather
@@ -42,6 +45,8 @@ class EncodedRows:
     items: np.ndarray | None = None
     cache: TokenCache | None = None
     context: Any = None
+    static_gather: Gather | None = None
+    scored: bool = True
 
     @property
     def example_of(self) -> np.ndarray:

@@ -14,6 +14,7 @@ from tfft.console import Console
 from tfft.core.learned import Learned
 from tfft.core.registry import Registry
 from tfft.encoding.base import RowEncoding
+from tfft.generating import Generator
 from tfft.tasks.base import Task
 
 
@@ -29,6 +30,7 @@ class Exportable:
         held_out: Inputs the model was not trained on, to verify the export with.
         predict: `predict` of the trained model, what the export must agree with.
         metadata: Plain data to put beside the model.
+        generator: Writes texts in the graph; None where the model's outputs are what is decoded.
     """
 
     model: keras.Model
@@ -38,6 +40,7 @@ class Exportable:
     held_out: Sequence[Any]
     predict: Callable[[Sequence[Any]], list[Any]]
     metadata: dict[str, Any]
+    generator: Generator | None = None
 
     def expected(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
         """Returns what the export must answer for these inputs."""

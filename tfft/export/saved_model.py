@@ -18,6 +18,7 @@ from tfft.core.files import temporary_sibling
 from tfft.encoding.base import RowEncoding
 from tfft.export._verify import verify
 from tfft.export.base import Exportable, register_exporter
+from tfft.generating import Generator
 
 
 class ServingModule(tf.Module):
@@ -27,7 +28,8 @@ class ServingModule(tf.Module):
         self,
         model: keras.Model,
         encoding: RowEncoding,
-        decode: Callable[[tf.Tensor, Any], dict[str, tf.Tensor]],
+        decode: Callable[[Any, Any], dict[str, tf.Tensor]],
+        generator: Generator | None = None,
     ) -> None:
         """Creates the module.
 
@@ -35,6 +37,7 @@ class ServingModule(tf.Module):
             model: From token features to outputs.
             encoding: From strings to rows of tokens.
             decode: From outputs, and what the encoding says besides the model's inputs, to the signature's tensors.
+            generator: Writes texts in place of the model's own outputs; the loop is part of the graph.
         """
         super().__init__(name="serving")
         self.tables = encoding.tables
@@ -44,6 +47,8 @@ class ServingModule(tf.Module):
 
         def serve(*strings: tf.Tensor) -> dict[str, tf.Tensor]:
             features, context = encoding.serve(dict(zip(encoding.inputs, strings, strict=True)))
+            if generator is not None:
+                return decode(generator(features), context)
             return decode(model({name: features[name] for name in names}, training=False), context)
 
         specs = [tf.TensorSpec([None], tf.string, name=name) for name in encoding.inputs]
@@ -86,12 +91,19 @@ class SavedModelExporter:
             exportable.model,
             exportable.encoding,
             lambda outputs, context: exportable.task.serve(outputs, context, exportable.learned),
+            exportable.generator,
         )
         with temporary_sibling(directory / "version") as folder:
             console.say("export: writing the SavedModel")
             try:
                 with _without_assets_line():
-                    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+                    tf.saved_model.save(
+                        module,
+                        str(folder),
+                        signatures={"serving_default": module.serve},
+                        # Nobody trains it, and a backward pass of our own cannot be saved.
+                        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+                    )
             except tf.errors.OpError as error:  # what TensorFlow's file system raises, for instance on a full disk
                 full = isinstance(error, tf.errors.ResourceExhaustedError)
                 reason = "the disk is full" if full else error.message

@@ -16,6 +16,7 @@ from tfft.core.errors import ConfigError, DataError, TrainingError
 from tfft.data.pipeline import array_gather
 from tfft.distribute.memory import in_words
 from tfft.encoding.base import EncodedRows, RowEncoding
+from tfft.generating import Generator
 from tfft.inference import ForwardRunner, as_rows, finite
 from tfft.metrics.base import Metrics
 from tfft.splitting import SplitData, without_rows
@@ -51,7 +52,13 @@ class SplitFigures:
     """
 
     def __init__(
-        self, model: keras.Model, splits: Mapping[str, Encoded], data: SplitData, config: FitConfig, console: Console
+        self,
+        model: keras.Model,
+        splits: Mapping[str, Encoded],
+        data: SplitData,
+        config: FitConfig,
+        console: Console,
+        generator: Generator | None = None,
     ) -> None:
         """Traces the forward pass once.
 
@@ -61,19 +68,22 @@ class SplitFigures:
             data: What was learned of it is used.
             config: The run's options.
             console: Where progress is shown.
+            generator: Writes texts, where the model does.
         """
+        self._generator = generator
         self._runner = ForwardRunner(model)
         self._splits = splits
         self.learned = data.learned
         self._config = config
         self._console = console
 
-    def __call__(self, name: str, what: str) -> Metrics:
+    def __call__(self, name: str, what: str, *, generate: bool = True) -> Metrics:
         """Computes the figures.
 
         Args:
             name: Name of the split.
             what: What is being done, for the progress bar.
+            generate: Whether a model that writes texts writes them.
 
         Returns:
             The task's figures.
@@ -82,6 +92,20 @@ class SplitFigures:
             TrainingError: When an output is not finite.
         """
         outputs = self.outputs(name, what)
+        if self._generator is not None:
+            rows = self._splits[name].rows
+            written = (
+                self._generator.outputs(
+                    rows.gather,
+                    rows.lengths,
+                    batch_size=self._config.batch_size,
+                    console=self._console,
+                    what=f"{what}: writing",
+                )
+                if generate
+                else {}
+            )
+            outputs = {"scored": outputs, **written}
         return tasks.get(str(self._config.task)).metrics(outputs, self._splits[name].targets, self.learned)
 
     def outputs(self, name: str, what: str) -> Any:
@@ -180,11 +204,13 @@ def model_inputs(
 ) -> tuple[keras.Model, dict[str, Encoded]]:
     """Returns the model to train and what it takes: all of it on tokens, or its head on features computed once."""
     task = tasks.get(str(config.task))
-    model = built.model
+    model = built.trained
     taken = dict(rows)
     every_step = "rows are augmented" if config.augment else "the data is streamed" if data.streamed else ""
     if task.hides_tokens:
         every_step = "other tokens are hidden in every step"
+    if built.writer is not None:
+        every_step = "a decoder attends to all tokens"
     if config.head_only and not every_step:
         every_step = _too_large(built, rows)
     if config.head_only and every_step:

@@ -59,11 +59,13 @@ def training_data(
     order = epoch_order(rows.lengths, split.row_targets, config, plan, console, cached=whole)
     sharing = sharing_of(config, plan)
     say_sharing(sharing, config, console)
+    # XLA compiles each shape anew.
+    own_gather = rows.static_gather if plan.jit_compile and rows.static_gather is not None else rows.gather
 
     @tf.autograph.experimental.do_not_convert
     def as_they_are(rows: tf.Tensor, width: tf.Tensor, seed: tf.Tensor) -> Any:
         del seed
-        return split.rows.gather(rows, width)
+        return own_gather(rows, width)
 
     gather: TrainingGather = as_they_are
     if augmenter is not None and rows.cache is not None and isinstance(encoding, TextEncoding):

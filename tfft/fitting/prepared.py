@@ -17,28 +17,35 @@ from tfft.augment.compose import Augmenter
 from tfft.augmenting import text_augmenter
 from tfft.backbones.base import TextBackbone
 from tfft.backbones.keras_hub import load_text_backbone, masked_language_model
+from tfft.backbones.lstm_attention import LSTM_ATTENTION, sequence_backbone
 from tfft.backbones.packaged import DEFAULT_TEXT_PRESET
 from tfft.backbones.recurrent import BILSTM, RecurrentOptions, recurrent_backbone
 from tfft.config import FitConfig
+from tfft.config.nested import parse_nested
+from tfft.config.sequence_options import EncoderOptions
 from tfft.console import Console
 from tfft.core.errors import ConfigError, TrainingError, row_list
 from tfft.data.joint_rows import JointRows
+from tfft.data.learned_tokenizers import learn_tokenizer
 from tfft.data.ragged_rows import RaggedRows
+from tfft.data.source_target import SOURCE
 from tfft.data.splits import TRAIN
 from tfft.data.tagged_words import WORDS
 from tfft.distribute.kept_memory import kept_memory
 from tfft.distribute.plan import ExecutionPlan
 from tfft.encoding.base import RowEncoding
 from tfft.encoding.texts import TextEncoding
-from tfft.finetuned import ADAPTER
+from tfft.finetuned import ADAPTER, written_by
 from tfft.fitting.encoded import Encoded, model_inputs, tokenize
 from tfft.fitting.feeding import pack_training, rate_groups, training_data
+from tfft.generating import Generator
 from tfft.layers.fast_layers import restore, speed_up
 from tfft.layers.recompute import recompute
 from tfft.loading import load_run
 from tfft.peft.files import DESCRIPTION
 from tfft.splitting import SplitData
 from tfft.tasks.base import RowTargets, tasks
+from tfft.tasks.seq2seq import GeneratedText
 from tfft.training.build import BuiltModel, build_model, check_trainable, what_is_trained, with_room
 from tfft.training.diverged import write_diverged
 from tfft.training.feeding import TrainingData
@@ -75,6 +82,10 @@ class Prepared:
     training: TrainingData
     groups: Groups | None
     augmenter: Augmenter | None
+
+    def generator(self, config: FitConfig) -> Generator | None:
+        """Returns what writes texts as the run's options say; None where the model writes none."""
+        return written_by(self.built, self.encoding, config)
 
     @contextlib.contextmanager
     def computing(self, config: FitConfig, plan: ExecutionPlan) -> Iterator[None]:
@@ -149,7 +160,7 @@ def prepare(
         built = _build(config, backbone, data, console)
         tasks.get(str(config.task)).begin(built.head, data.targets[TRAIN])
     trained, splits = model_inputs(built, rows, data, config, console)
-    judged = built.judged if trained is built.model else trained
+    judged = built.judged if trained is built.trained else trained
     training = training_data(splits[TRAIN], encoding, augmenter, data, config, plan, console)
     if config.packing:
         trained, training = pack_training(training, rows[TRAIN], encoding, built, backbone, config, plan, console)
@@ -213,16 +224,30 @@ def _translator(path: str, console: Console) -> Callable[[list[str]], list[str]]
 
     def translate(texts: list[str]) -> list[str]:
         predictions = model.predict(texts)
-        if not all(isinstance(prediction, str) for prediction in predictions):
-            raise ConfigError(f"{path} is a run of {model.config.task}, which gives no texts; name a translation run.")
-        return predictions
+        if not all(isinstance(prediction, GeneratedText) for prediction in predictions):
+            raise ConfigError(f"{path} is a run of {model.config.task}, which gives no texts; name a run of seq2seq.")
+        return [prediction.text for prediction in predictions]
 
     return translate
 
 
 def _backbone(config: FitConfig, data: SplitData, precision: str) -> TextBackbone:
-    if config.preset != BILSTM:
-        return load_text_backbone(config.preset, precision)
+    if config.preset == BILSTM:
+        return _word_backbone(config, data, precision)
+    if config.preset == LSTM_ATTENTION:
+        examples = data.examples[TRAIN]
+        if SOURCE not in examples.columns:
+            raise ConfigError(
+                f"preset={LSTM_ATTENTION!r} is a small model that is trained from scratch, for tasks that write texts; "
+                f"task={config.task!r} does not. Choose a pretrained preset."
+            )
+        options = parse_nested(EncoderOptions, config.encoder, "encoder")
+        tokenizer = learn_tokenizer(examples, "source", options)
+        return sequence_backbone(tokenizer, options, seed=config.seed, precision=precision)
+    return load_text_backbone(config.preset, precision)
+
+
+def _word_backbone(config: FitConfig, data: SplitData, precision: str) -> TextBackbone:
     rows = data.examples[TRAIN].columns.get(WORDS)
     if rows is None:
         raise ConfigError(
@@ -230,7 +255,8 @@ def _backbone(config: FitConfig, data: SplitData, precision: str) -> TextBackbon
             "reads whole texts. Choose a pretrained preset."
         )
     characters = data.learned.settings["words"] == "characters"
-    options = RecurrentOptions(unit="character" if characters else "word")
+    given = {"unit": "character" if characters else "word", **(config.encoder or {})}
+    options = parse_nested(RecurrentOptions, given, "encoder")
     words = itertools.chain.from_iterable(rows)
     return recurrent_backbone(words, options, seed=config.seed, precision=precision)
 

@@ -69,7 +69,7 @@ def run_fit(
     run = prepare(config, data, plan, console, augmentations)
     data = run.data
     judged = data.report_split
-    figures = SplitFigures(run.judged, run.splits, data, config, console)
+    figures = SplitFigures(run.judged, run.splits, data, config, console, run.generator(config))
     before = figures(judged, f"evaluating before ({judged})")
     with run.computing(config, plan):
         result = _train(run, figures, config, plan, console, extras or Extras(), loggers)
@@ -111,13 +111,16 @@ def _train(
     extras: Extras,
     loggers: Sequence[RunLogger],
 ) -> TrainingResult:
+    generates = tasks.get(str(config.task)).generates(config)
     try:
         with open_checkpoints(config, _identity(run.data, plan), plan, console) as checkpoints:
             return train(
                 run.trained,
                 run.training,
                 loss=tasks.get(str(config.task)).loss(config, run.data.learned),
-                validate=(lambda: figures(VALIDATION, "validating")) if VALIDATION in run.splits else None,
+                validate=(lambda: figures(VALIDATION, "validating", generate=generates))
+                if VALIDATION in run.splits
+                else None,
                 config=config,
                 plan=plan,
                 console=console,

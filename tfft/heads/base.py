@@ -55,6 +55,11 @@ class Head(Protocol):
     A head whose outputs are too large to be kept has two more methods: `judge(outputs, inputs, spec)` reduces them,
     without any weights, to what figures and predictions need, and `judged_inputs(spec)` gives the inputs that it takes
     for that alone. Training is on the outputs themselves.
+
+    A head that writes sequences has three more methods: `decoder(head_model)` returns its layer that goes one token on,
+    and `train` and `score`, with arguments as `judge` but the built head in place of its outputs, give row losses and
+    figures without ever having all logits; `scored_inputs(spec)` gives the inputs that they take for that. Its `pool`
+    returns tensors by name, "features" among them.
     """
 
     def first_token_only(self, spec: HeadSpec) -> bool:

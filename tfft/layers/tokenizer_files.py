@@ -1,8 +1,10 @@
-"""Tokenizers of sequences as files: JSON, and the SentencePiece model beside it."""
+"""Tokenizers of sequences as plain data, and as files: JSON, and the SentencePiece model beside it."""
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,7 @@ def load_tokenizer(directory: Path) -> SequenceTokenizer:
         described = json.loads(file.read_text("utf-8"))
         if not isinstance(described, dict):
             raise ArtifactError(f"{file} holds a {type(described).__name__}, no description. Save the model again.")
-        return _made(described, directory)
+        return _made(described, (directory / MODEL).read_bytes)
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(
             f"{directory} holds no tokenizer that can be read: {error}. Save the model again."
@@ -66,10 +68,28 @@ def load_tokenizer(directory: Path) -> SequenceTokenizer:
         raise ArtifactError(f"{directory}: {error}") from None
 
 
-def _made(described: dict[str, Any], directory: Path) -> SequenceTokenizer:
+def tokenizer_from(plain: Mapping[str, Any]) -> SequenceTokenizer:
+    """Makes a tokenizer of plain data, as `data/learned_tokenizers.py` gives it.
+
+    Args:
+        plain: The key `kind`, and what belongs to it.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        ArtifactError: When it was altered.
+    """
+    try:
+        return _made(plain, lambda: base64.b64decode(plain["model"], validate=True))
+    except (KeyError, ValueError, ConfigError) as error:
+        raise ArtifactError(f"The description of a tokenizer was altered: {error}. Save the model again.") from None
+
+
+def _made(described: Mapping[str, Any], model: Callable[[], bytes]) -> SequenceTokenizer:
     kind = described["kind"]
     if kind == "subwords":
-        return SubwordTokenizer((directory / MODEL).read_bytes())
+        return SubwordTokenizer(model())
     if kind == "words":
         words = described["words"]
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):

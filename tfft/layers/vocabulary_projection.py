@@ -117,6 +117,40 @@ class VocabularyProjection(keras.layers.Layer):
             return tf.reduce_sum(tf.reshape(losses, tf.stack([batch, length])), axis=1)
         return tf.ensure_shape(tf.math.unsorted_segment_sum(losses, rows, batch), (targets.shape[0],))
 
+    def row_scores(self, hidden: Any, targets: Any, mask: Any, embeddings: Any = None) -> Any:
+        """Computes what figures of rows are made of, with the logits of a few tokens in memory at once; no gradient.
+
+        Args:
+            hidden: Float `(batch, target_length, hidden_dim)`.
+            targets: True ids, int `(batch, target_length)`; at padding any number.
+            mask: Places that count, bool or int `(batch, target_length)`.
+            embeddings: The tied matrix, float `(vocabulary_size, hidden_dim)`.
+
+        Returns:
+            Cross-entropy in nats without label smoothing, tokens whose likeliest prediction is right, and tokens, each
+            summed over a row, float32 `(batch, 3)`.
+        """
+        kernel, bias = self._weights(embeddings)
+        places = tf.where(tf.cast(mask, tf.bool))
+        states = tf.gather_nd(tf.cast(hidden, self.compute_dtype), places)
+        ids = tf.gather_nd(tf.cast(targets, tf.int32), places)
+        chunk = max(1, self.most_logits // self.vocabulary_size)
+        parts = -(-tf.shape(ids)[0] // chunk)
+
+        def of_part(number: tf.Tensor, written: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            part = slice(number * chunk, (number + 1) * chunk)
+            logits = _logits(states[part], kernel, bias)
+            own = tf.gather(logits, ids[part], batch_dims=1)
+            right = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), ids[part])
+            losses = tf.reduce_logsumexp(logits, axis=-1) - own
+            found = tf.stack([losses, tf.cast(right, tf.float32), tf.ones_like(losses)], axis=-1)
+            return number + 1, written.write(number, found)
+
+        empty = tf.TensorArray(tf.float32, parts, element_shape=(None, 3), infer_shape=False)
+        _, written = tf.while_loop(lambda number, _: number < parts, of_part, (0, empty), maximum_iterations=parts)
+        rows, batch = tf.cast(places[:, 0], tf.int32), tf.shape(targets)[0]
+        return tf.ensure_shape(tf.math.unsorted_segment_sum(written.concat(), rows, batch), (targets.shape[0], 3))
+
     def compute_output_spec(self, hidden: Any, embeddings: Any = None) -> Any:
         """Says which shape and dtype come out."""
         del embeddings

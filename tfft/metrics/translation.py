@@ -74,6 +74,8 @@ class TranslationMetrics:
         rows: Number of rows.
         loss: Mean negative log-likelihood in nats per token of the references; None when it was not computed.
         perplexity: Its exponential.
+        accuracy: Share of the tokens of the references that are the likeliest ones after what comes before them; None
+            when it was not computed.
         bleu: BLEU of the whole split, from 0 to 100: up to four words in a row.
         chrf: chrF of the whole split, from 0 to 100: up to six characters in a row.
         ter: Edits and shifts for each word of the references, in percent; the less the better, and more than 100 is
@@ -93,6 +95,7 @@ class TranslationMetrics:
     rows: int
     loss: float | None
     perplexity: float | None
+    accuracy: float | None
     bleu: float
     chrf: float
     ter: float | None
@@ -119,7 +122,7 @@ class TranslationMetrics:
 
     def scalars(self) -> dict[str, float]:
         """Returns all figures that were computed, the loss first."""
-        names = ("loss", "perplexity", *_TITLES)
+        names = ("loss", "perplexity", "accuracy", *_TITLES)
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def tables(self) -> list[Table]:
@@ -175,6 +178,7 @@ def translation_metrics(
     intervals: bool = True,
     with_ter: bool = True,
     loss: float | None = None,
+    accuracy: float | None = None,
 ) -> TranslationMetrics:
     """Computes all figures.
 
@@ -187,6 +191,7 @@ def translation_metrics(
         intervals: Whether confidence intervals are computed for BLEU, chrF and TER.
         with_ter: Whether TER is computed; it takes by far the longest where texts are long.
         loss: Mean loss in nats per token of the references, to be kept with the figures.
+        accuracy: Share of right tokens after true ones, to be kept with the figures.
 
     Returns:
         The figures.
@@ -213,6 +218,7 @@ def translation_metrics(
         rows=len(predicted),
         loss=loss,
         perplexity=None if loss is None else math.inf if loss > _MOST_NATS else math.exp(loss),
+        accuracy=accuracy,
         bleu=scored["bleu"].score,
         chrf=scored["chrf"].score,
         ter=scored["ter"].score if with_ter else None,

@@ -23,6 +23,7 @@ from tfft.data.question_rows import TrueAnswers
 from tfft.data.ragged_rows import RaggedRows
 from tfft.data.read import Reader
 from tfft.data.schema import HowToRead, TextExamples
+from tfft.data.source_target import References
 from tfft.heads.base import HeadPart
 from tfft.metrics.base import Metrics
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 #: What the loss compares outputs with: an array whose first axis are rows, or rows of different length.
 RowTargets = np.ndarray | RaggedRows | JointRows
 #: What the metrics compare outputs with, one for each example.
-Targets = RowTargets | TrueAnswers | HiddenTokens
+Targets = RowTargets | TrueAnswers | HiddenTokens | References
 #: Options that not every task has; a task names those that it uses.
 TASK_OPTIONS = (
     "tasks",
@@ -45,6 +46,7 @@ TASK_OPTIONS = (
     "thresholds", "focal_gamma", "r_drop", "packing", "augment", "streaming", "mask_personal_data",
     "first_column", "second_column", "similar_label", "pair_encoder", "pair_loss",
     "anchor_column", "positive_column", "negative_column",
+    "source_column", "target_column", "length_filter", "decoder", "decoding",
     "question_column", "context_column", "answers_column", "answer_start_column", "max_answer_tokens",
     "head_start_column", "head_end_column", "tail_start_column", "tail_end_column", "negative_label",
     "sentence_objective",
@@ -96,6 +98,11 @@ class Task(abc.ABC):
         """Returns the names of figures that `monitor` may name in a run, behind `val_`."""
         del config
         return self.figures
+
+    def generates(self, config: FitConfig) -> bool:
+        """Tells whether the figures of each epoch need texts that the model writes, which take longer."""
+        del config
+        return False
 
     def head_parts(self, config: FitConfig, learned: Learned | None) -> tuple[HeadPart, ...]:
         """Returns the heads of the model.
@@ -201,7 +208,7 @@ class Task(abc.ABC):
     def row_targets(self, targets: Targets, rows: EncodedRows, learned: Learned) -> RowTargets:
         """Returns what the loss compares outputs with, one for each row of tokens."""
         del learned
-        if isinstance(targets, TrueAnswers | HiddenTokens):
+        if isinstance(targets, TrueAnswers | HiddenTokens | References):
             raise TypeError(f"{type(self).__name__} has to say what the targets are in rows of tokens.")
         return targets if rows.windows is None else targets[rows.example_of]
 

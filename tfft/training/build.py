@@ -30,6 +30,7 @@ class BuiltModel:
         judged: From token features to outputs as figures and predictions take them: `model`, unless the head reduces
             what it is trained on.
         adapter: What a parameter-efficient method added to the backbone, if anything.
+        writer: What writes sequences; None where the head says something of what it reads.
     """
 
     model: keras.Model
@@ -37,6 +38,27 @@ class BuiltModel:
     head: keras.Model
     judged: keras.Model
     adapter: Adapter | None = None
+    writer: Writer | None = None
+
+    @property
+    def trained(self) -> keras.Model:
+        """The model whose outputs the loss takes: `model`, unless it has too many of them."""
+        return self.model if self.writer is None else self.writer.trained
+
+
+@dataclasses.dataclass(frozen=True)
+class Writer:
+    """The parts of a model that writes sequences; they share the layers of the whole.
+
+    Attributes:
+        encoder: From token features of the source to its vectors.
+        decoder: The layer that goes one token on.
+        trained: From token features and targets to the loss of each row.
+    """
+
+    encoder: keras.Model
+    decoder: Any
+    trained: keras.Model
 
 
 def build_model(backbone: TextBackbone, parts: Sequence[HeadPart], config: FitConfig) -> BuiltModel:
@@ -79,6 +101,8 @@ def assemble(backbone: TextBackbone, parts: Sequence[HeadPart], adapter: Adapter
     if len(prefixes) > 1:
         inputs, pooled = _side_by_side(keras.Model(inputs, pooled, name="tower"), prefixes)
     features = keras.Model(inputs, pooled, name="features")
+    if isinstance(pooled, dict):
+        return _assemble_writer(head, spec, features, backbone, adapter)
     head_input = keras.Input(shape=pooled.shape[1:], dtype=pooled.dtype, name="pooled_features")
     head_model = keras.Model(head_input, head.build(head_input, spec), name="head")
     model = keras.Model(inputs, head_model(pooled), name="tfft_model")
@@ -88,6 +112,24 @@ def assemble(backbone: TextBackbone, parts: Sequence[HeadPart], adapter: Adapter
     judged = keras.Model({**inputs, **more}, head.judge(model.output, more, spec), name="judged_model")
     judged_head = keras.Model(head_input, head.judge(head_model(head_input), {}, spec), name="judged_head")
     return BuiltModel(model, features, judged_head, judged, adapter)
+
+
+def _assemble_writer(
+    head: Any, spec: HeadSpec, features: keras.Model, backbone: TextBackbone, adapter: Adapter | None
+) -> BuiltModel:
+    """Puts a head that writes sequences on pooled features."""
+    inputs, pooled = features.input, features.output
+    head_inputs = {name: keras.Input(item.shape[1:], dtype=item.dtype, name=name) for name, item in pooled.items()}
+    head_model = keras.Model(head_inputs, head.build(head_inputs, spec), name="head")
+    model = keras.Model(inputs, head_model(pooled), name="tfft_model")
+    more = head.scored_inputs(spec)
+    trained = keras.Model({**inputs, **more}, head.train(head_model, pooled, more), name="trained_model")
+    judged = keras.Model({**inputs, **more}, head.score(head_model, pooled, more), name="judged_model")
+    sources = {name: item for name, item in inputs.items() if name in backbone.inputs()}
+    encoder = keras.Model(sources, pooled["features"], name="encoder")
+    return BuiltModel(
+        model, features, head_model, judged, adapter, Writer(encoder, head.decoder(head_model), trained)
+    )
 
 
 def _assemble_several(backbone: TextBackbone, parts: Sequence[HeadPart], adapter: Adapter | None) -> BuiltModel:

@@ -1,0 +1,137 @@
+"""Writing texts with a trained model: the search in the graph, and its run over a whole split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfft.config.sequence_options import DecodingOptions
+from tfft.console import Console
+from tfft.core.special_ids import END, PAD, START, UNKNOWN
+from tfft.data.pipeline import Gather, inference_dataset
+from tfft.decoding.beam_search import beam_search
+from tfft.decoding.hypotheses import Hypotheses
+from tfft.decoding.options import BeamOptions, LengthOptions, SamplingOptions, SpecialTokens
+from tfft.decoding.sampling import greedy_search, sample
+from tfft.layers.sequence_tokenizer import SequenceTokenizer
+
+#: What is said of each row, the best text first.
+TEXTS, LOG_PROBABILITIES, SCORES = "texts", "log_probabilities", "scores"
+
+
+class Generator:
+    """Writes texts for sources."""
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        decoder: Any,
+        tokenizer: SequenceTokenizer,
+        options: DecodingOptions,
+        *,
+        special_tokens: int,
+    ) -> None:
+        """Creates a generator.
+
+        Args:
+            encoder: From token features of sources to vectors.
+            decoder: The layer that goes one token on, as `layers/attention_decoder.py`.
+            tokenizer: That of what is written.
+            options: How texts are searched for.
+            special_tokens: Tokens of a source that are not of its text, and do not make the text longer.
+        """
+        self.tokenizer = tokenizer
+        self._encoder, self._decoder, self._options = encoder, decoder, options
+        self._special_tokens = special_tokens
+        self._tokens = SpecialTokens(pad=PAD, start=START, end=END, banned=(UNKNOWN,))
+        self._lengths = LengthOptions(
+            most=options.max_length,
+            ratio=options.max_length_ratio,
+            offset=options.max_length_offset,
+            penalty=options.length_penalty,
+        )
+        self._names = list(encoder.input)
+        self._traced: Any = None
+
+    def __call__(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Writes texts in the graph.
+
+        Args:
+            features: What the encoder takes; others are left out.
+
+        Returns:
+            `texts`, strings, and `log_probabilities` and `scores`, float32, all of shape `(batch, n_best)`.
+        """
+        found = self._hypotheses({name: features[name] for name in self._names})
+        rows, count = tf.shape(found.ids)[0], self._options.n_best
+        texts = self.tokenizer.detokenize(tf.reshape(found.ids, [rows * count, self._options.max_length]))
+        return {
+            TEXTS: tf.ensure_shape(tf.reshape(texts, [rows, count]), [None, count]),
+            LOG_PROBABILITIES: tf.ensure_shape(found.log_probabilities, [None, count]),
+            SCORES: tf.ensure_shape(found.scores, [None, count]),
+        }
+
+    def outputs(
+        self, gather: Gather, lengths: np.ndarray, *, batch_size: int, console: Console, what: str
+    ) -> dict[str, np.ndarray]:
+        """Writes texts for all rows, in the order of the rows.
+
+        Args:
+            gather: Makes the encoder's inputs.
+            lengths: Length of each row in tokens, shape `(rows,)`.
+            batch_size: Rows per batch.
+            console: Where progress is shown.
+            what: What is being done, for the progress bar.
+
+        Returns:
+            What a call gives, of shape `(rows, n_best)`.
+        """
+        if self._traced is None:
+            specs = tf.nest.map_structure(
+                lambda item: tf.TensorSpec([None, *item.shape[1:]], item.dtype), self._encoder.input
+            )
+            self._traced = tf.function(self._hypotheses, autograph=False).get_concrete_function(specs)
+        count = self._options.n_best
+        texts = np.full((len(lengths), count), "", object)
+        log_probabilities, scores = (np.zeros((len(lengths), count), np.float32) for _ in range(2))
+        dataset, batches = inference_dataset(gather, lengths, batch_size=batch_size)
+        with console.progress(what, len(lengths), "rows") as advance:
+            for inputs, batch in zip(dataset, batches, strict=True):
+                found = self._traced({name: inputs[name] for name in self._names})
+                # Not in the traced graph: seeding TensorFlow deletes the tables that it would hold.
+                flat = self.tokenizer.detokenize(tf.reshape(found.ids, [-1, self._options.max_length])).numpy()
+                texts[batch.rows] = np.array([text.decode("utf-8", "replace") for text in flat], object).reshape(
+                    -1, count
+                )
+                log_probabilities[batch.rows] = found.log_probabilities.numpy()
+                scores[batch.rows] = found.scores.numpy()
+                advance(len(batch.rows))
+        return {TEXTS: texts, LOG_PROBABILITIES: log_probabilities, SCORES: scores}
+
+    def _hypotheses(self, inputs: Mapping[str, tf.Tensor]) -> Hypotheses:
+        values, mask = self._encoder(inputs, training=False), inputs["padding_mask"]
+        of_hidden, state = self._decoder.begin(values, mask)
+
+        def step(tokens: tf.Tensor, state: Any, _: Any) -> tuple[tf.Tensor, Any]:
+            hidden, state = of_hidden(tokens, state)
+            return self._decoder.logits(hidden), state
+
+        options = self._options
+        shared: dict[str, Any] = {
+            "tokens": self._tokens,
+            "lengths": self._lengths,
+            "source_lengths": tf.maximum(tf.reduce_sum(mask, axis=1) - self._special_tokens, 0),
+        }
+        if options.sampling:
+            sampling = SamplingOptions(
+                temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, samples=options.n_best
+            )
+            return sample(step, state, options=sampling, seed=tf.constant([options.seed, 0]), **shared)
+        if options.beams == 1:
+            return greedy_search(step, state, **shared)
+        beams = BeamOptions(beams=options.beams, n_best=options.n_best)
+        return beam_search(step, state, options=beams, **shared)
