@@ -33,6 +33,11 @@ OTHER: dict[str, Any] = {
     "tag_scheme": "bioes",
     "words": "characters",
     "window_overlap": 0.5,
+    "source_column": "english",
+    "target_column": "spanish",
+    "length_filter": {"most_source": 25, "most_ratio": 2.5},
+    "decoder": {"hidden_dim": 64, "embedding_dim": 64},
+    "decoding": {"beams": 6, "n_best": 2},
     "question_column": "asked",
     "context_column": "passage",
     "answers_column": "answer_text",
@@ -125,10 +130,11 @@ ELSE: list[dict[str, Any]] = [
         "gradient_checkpointing": True,
         "packing": True,
     },
+    {"task": "seq2seq", "preset": "lstm_attention", "encoder": {"layers": 2}},
     {"task": "multi_task", "tasks": ["text_classification", {"task": "token_classification", "weight": 0.5}]},
 ]
 EVERYTHING = [OTHER, *ELSE]
-EVERYTHING_NAMES = ["other", "test data", "split column", "peft", "train_layers", "layers", "tasks"]
+EVERYTHING_NAMES = ["other", "test data", "split column", "peft", "train_layers", "layers", "encoder", "tasks"]
 
 
 def problems(**options: Any) -> list[str]:

@@ -65,6 +65,8 @@ def assert_same(outputs: Any, expected: Any, tolerance: float = 0.0) -> None:
         np.testing.assert_array_equal(outputs.rows.splits, expected.rows.splits)
         np.testing.assert_allclose(outputs.rows.values, expected.rows.values, atol=tolerance, rtol=0)
         np.testing.assert_allclose(outputs.shared, expected.shared, atol=tolerance, rtol=0)
+    elif outputs.dtype == object:
+        assert outputs.tolist() == expected.tolist()
     else:
         np.testing.assert_allclose(outputs, expected, atol=tolerance, rtol=0)
 

@@ -349,6 +349,11 @@ class FineTunedModel:
             ExportError: When the reloaded export does not agree with `predict`.
         """
         exporter = exporters.get(format)
+        if self._generator is not None and self._generator.draws:
+            raise ConfigError(
+                "This model draws texts, which would be the same for each request: the seed is part of a graph. Export "
+                "one that searches for them, for instance model.with_decoding(beams=4, sampling=False)."
+            )
         if merge is None:
             merge = self.adapter is not None and self.adapter.can_merge
             if self.adapter is not None:

@@ -45,6 +45,8 @@ class Generator:
             special_tokens: Tokens of a source that are not of its text, and do not make the text longer.
         """
         self.tokenizer = tokenizer
+        #: Whether texts are drawn, not searched for.
+        self.draws = options.sampling
         self._encoder, self._decoder, self._options = encoder, decoder, options
         self._special_tokens = special_tokens
         self._tokens = SpecialTokens(pad=PAD, start=START, end=END, banned=(UNKNOWN,))

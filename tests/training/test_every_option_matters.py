@@ -636,6 +636,48 @@ def questions_of(bench: Bench, renamed: dict[str, str], **changed: Any) -> Any:
     return found.examples["train"]
 
 
+SMALL = {"tokenizer": "words", "embedding_dim": 8, "hidden_dim": 8}
+
+
+def pairs_of(bench: Bench, renamed: dict[str, str], **changed: Any) -> Any:
+    table = tasks.get("seq2seq").sample_data().rename(columns=renamed)
+    return bench.split(table, task="seq2seq", **changed).examples["train"]
+
+
+@shows_in("source_column")
+@shows_in("target_column")
+def _the_columns_of_pairs_are_read(bench: Bench) -> None:
+    expected = pairs_of(bench, {})
+    for name, column in (("source", "src"), ("target", "trg")):
+        option = {f"{name}_column": "other"}
+        assert pairs_of(bench, {column: "other"}, **option).columns == expected.columns
+        with pytest.raises(DataError, match="no column 'other'"):
+            pairs_of(bench, {}, **option)
+
+
+@shows_in("length_filter")
+def _pairs_are_left_out(bench: Bench) -> None:
+    table = tasks.get("seq2seq").sample_data()
+    table.loc[:9, "trg"] += " by far"
+    found = bench.split(table, task="seq2seq", length_filter={"most_target": 3}).examples
+    assert sum(map(len, found.values())) == 50
+    assert not any("by far" in text for split in found.values() for text in split.columns["target"])
+
+
+@shows_in("encoder")
+@shows_in("decoder")
+@shows_in("decoding")
+def _sizes_and_searches_are_as_said(bench: Bench) -> None:
+    options = {"task": "seq2seq", "preset": "lstm_attention", "epochs": 1, "baselines": False, "quiet": True}
+    sizes = {"encoder": SMALL, "decoder": SMALL, "decoding": {"beams": 2, "n_best": 2, "max_length": 3}}
+    model = tfft.fit(tasks.get("seq2seq").sample_data(), **options, **sizes)
+    shapes = {variable.path: tuple(variable.shape) for variable in model.keras_model.trainable_variables}
+    assert {size for path, (*_, size) in shapes.items() if path.endswith("embeddings")} == {8}
+    (found,) = model.predict(["the film was dull"])
+    assert len(found.alternatives) == 1
+    assert len(found.text.split()) <= 3
+
+
 @shows_in("question_column")
 @shows_in("context_column")
 @shows_in("answers_column")
