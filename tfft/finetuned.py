@@ -16,14 +16,11 @@ import numpy as np
 from tfft.backbones.base import TextBackbone
 from tfft.backbones.keras_hub import save_text_backbone
 from tfft.config import FitConfig
-from tfft.config.nested import parse_nested
-from tfft.config.sequence_options import DecodingOptions
 from tfft.console import Console
 from tfft.core.errors import ConfigError
 from tfft.core.learned import Learned
 from tfft.data.schema import TextExamples
 from tfft.encoding.base import EncodedRows, RowEncoding
-from tfft.encoding.source_target import SourceTargetEncoding
 from tfft.evaluation.evaluation import Evaluation
 from tfft.evaluation.report import Report
 from tfft.export.base import Exportable, exporters
@@ -35,52 +32,12 @@ from tfft.peft.report import PeftReport, peft_report
 from tfft.quality.masking import Masker
 from tfft.reading import check_batch_size, is_source, read_examples
 from tfft.runs.run_directory import versions, write_run
+from tfft.runs.run_record import RunRecord
 from tfft.tasks.base import Task, tasks
 from tfft.training.build import BuiltModel
 
-def written_by(built: BuiltModel, encoding: RowEncoding, config: FitConfig) -> Generator | None:
-    """Returns what writes texts with a model.
-
-    Args:
-        built: The model.
-        encoding: Knows the tokenizer of what is written.
-        config: The run's options.
-
-    Returns:
-        The generator; None where the model writes no texts.
-    """
-    if built.writer is None or not isinstance(encoding, SourceTargetEncoding):
-        return None
-    return Generator(
-        built.writer.encoder,
-        built.writer.decoder,
-        encoding.tokenizer,
-        parse_nested(DecodingOptions, config.decoding, "decoding"),
-        special_tokens=encoding.special_tokens,
-    )
-
-
 #: Parts of a run directory.
 HEAD_WEIGHTS, PRESET, ADAPTER = "head.weights.h5", "preset", "adapter"
-
-
-@dataclasses.dataclass(frozen=True)
-class RunRecord:
-    """What a run leaves besides the model.
-
-    Attributes:
-        history: Figure to its value after each epoch.
-        best_epoch: Number of the epoch, from 1, whose weights were kept.
-        data: Fingerprint of the data, split sizes, dropped rows.
-        held_out: Inputs of the test split, kept to verify exports with.
-        plan: Where and how the run was computed.
-    """
-
-    history: dict[str, list[float]]
-    best_epoch: int
-    data: dict[str, Any]
-    held_out: list[Any]
-    plan: dict[str, Any]
 
 
 class FineTunedModel:
@@ -159,8 +116,8 @@ class FineTunedModel:
         self._forget_graphs()
 
     def _forget_graphs(self) -> None:
-        for name in ("_runner", "_generator"):
-            self.__dict__.pop(name, None)
+        self.__dict__.pop("_runner", None)
+        self.__dict__.pop("_generator", None)
 
     def _own_adapter(self) -> Adapter:
         if self.adapter is None:
@@ -170,8 +127,7 @@ class FineTunedModel:
     @contextlib.contextmanager
     def _merged_as(self, merged: bool) -> Iterator[None]:
         """Folds the adapter in, or takes it out again, for a while."""
-        before = self.adapter is not None and self.adapter.merged
-        if before != merged:
+        if (before := self.adapter is not None and self.adapter.merged) != merged:
             (self.merge if merged else self.unmerge)()
         try:
             yield
@@ -185,7 +141,7 @@ class FineTunedModel:
 
     @functools.cached_property
     def _generator(self) -> Generator | None:
-        return written_by(self._built, self._encoding, self.config)
+        return self._built.generator(self._encoding, self.config)
 
     def with_decoding(self, **options: Any) -> FineTunedModel:
         """Returns the same model with another search for texts; the weights are shared.
@@ -198,10 +154,6 @@ class FineTunedModel:
 
         Raises:
             ConfigError: When the model writes no texts, or an option is out of range.
-
-        Example:
-            >>> model.with_decoding(beams=1).predict(["the house"])[0].text
-            'la casa'
         """
         if self._built.writer is None:
             raise ConfigError(f"A model of task={self.config.task!r} writes no texts, so there is nothing to search.")
@@ -235,14 +187,12 @@ class FineTunedModel:
         rows = self._encoding.encode(examples, console, what="texts")
         outputs: Any = {}
         if rows.scored:
-            outputs = self._runner.outputs(
+            found = self._runner.outputs(
                 rows.gather, rows.lengths, batch_size=batch_size, console=console, what="predicting", items=rows.items
             )
-            outputs = rows.of_examples(outputs)
+            outputs = rows.of_examples(found)
         if self._generator is not None:
-            written = self._generator.outputs(
-                rows.gather, rows.lengths, batch_size=batch_size, console=console, what="writing"
-            )
+            written = self._generator.outputs(rows, batch_size=batch_size, console=console, what="writing")
             outputs = {"scored": outputs, **written} if rows.scored else written
         return outputs, rows
 
@@ -260,11 +210,9 @@ class FineTunedModel:
 
         Returns:
             One prediction a row; for text classification a `Prediction` with `label` and `probabilities`, for token
-            classification a `TaggedText` with `entities` and `words`, for pairs a `PairPrediction` or a `PairScore`,
-            for question answering a `PredictedAnswer`, for relations a `PredictedRelation`, for masked language
-            modelling a `FilledText`, of several heads a `JointPrediction`, for
-            sequence to sequence a `GeneratedText`.
-            None for a row of a data source that has no text.
+            classification a `TaggedText`, for pairs a `PairPrediction` or a `PairScore`, for question answering a
+            `PredictedAnswer`, for relations a `PredictedRelation`, for masked language modelling a `FilledText`, of
+            several heads a `JointPrediction`, for sequence to sequence a `GeneratedText`. None for a row without a text.
 
         Raises:
             DataError: When the data cannot be read.
@@ -349,11 +297,6 @@ class FineTunedModel:
             ExportError: When the reloaded export does not agree with `predict`.
         """
         exporter = exporters.get(format)
-        if self._generator is not None and self._generator.draws:
-            raise ConfigError(
-                "This model draws texts, which would be the same for each request: the seed is part of a graph. Export "
-                "one that searches for them, for instance model.with_decoding(beams=4, sampling=False)."
-            )
         if merge is None:
             merge = self.adapter is not None and self.adapter.can_merge
             if self.adapter is not None:

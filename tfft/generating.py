@@ -12,11 +12,12 @@ import tensorflow as tf
 from tfft.config.sequence_options import DecodingOptions
 from tfft.console import Console
 from tfft.core.special_ids import END, PAD, START, UNKNOWN
-from tfft.data.pipeline import Gather, inference_dataset
+from tfft.data.pipeline import inference_dataset
 from tfft.decoding.beam_search import beam_search
 from tfft.decoding.hypotheses import Hypotheses
 from tfft.decoding.options import BeamOptions, LengthOptions, SamplingOptions, SpecialTokens
 from tfft.decoding.sampling import greedy_search, sample
+from tfft.encoding.base import EncodedRows
 from tfft.layers.sequence_tokenizer import SequenceTokenizer
 
 #: What is said of each row, the best text first.
@@ -77,14 +78,11 @@ class Generator:
             SCORES: tf.ensure_shape(found.scores, [None, count]),
         }
 
-    def outputs(
-        self, gather: Gather, lengths: np.ndarray, *, batch_size: int, console: Console, what: str
-    ) -> dict[str, np.ndarray]:
+    def outputs(self, rows: EncodedRows, *, batch_size: int, console: Console, what: str) -> dict[str, np.ndarray]:
         """Writes texts for all rows, in the order of the rows.
 
         Args:
-            gather: Makes the encoder's inputs.
-            lengths: Length of each row in tokens, shape `(rows,)`.
+            rows: The rows; of what is known of them, the encoder takes the sources.
             batch_size: Rows per batch.
             console: Where progress is shown.
             what: What is being done, for the progress bar.
@@ -97,10 +95,10 @@ class Generator:
                 lambda item: tf.TensorSpec([None, *item.shape[1:]], item.dtype), self._encoder.input
             )
             self._traced = tf.function(self._hypotheses, autograph=False).get_concrete_function(specs)
-        count = self._options.n_best
+        count, lengths = self._options.n_best, rows.lengths
         texts = np.full((len(lengths), count), "", object)
         log_probabilities, scores = (np.zeros((len(lengths), count), np.float32) for _ in range(2))
-        dataset, batches = inference_dataset(gather, lengths, batch_size=batch_size)
+        dataset, batches = inference_dataset(rows.gather, lengths, batch_size=batch_size)
         with console.progress(what, len(lengths), "rows") as advance:
             for inputs, batch in zip(dataset, batches, strict=True):
                 found = self._traced({name: inputs[name] for name in self._names})

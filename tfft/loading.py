@@ -11,10 +11,11 @@ from tfft.console import Console
 from tfft.core.errors import ArtifactError
 from tfft.core.learned import Learned
 from tfft.evaluation.report import Report
-from tfft.finetuned import ADAPTER, HEAD_WEIGHTS, PRESET, FineTunedModel, RunRecord
+from tfft.finetuned import ADAPTER, HEAD_WEIGHTS, PRESET, FineTunedModel
 from tfft.peft.base import quantize_base
 from tfft.peft.files import load_saved, read_adapter
 from tfft.runs.run_directory import read_run
+from tfft.runs.run_record import RunRecord
 from tfft.tasks.base import tasks
 from tfft.training.build import build_model
 

@@ -41,6 +41,8 @@ def models(name: str, head_spec: HeadSpec) -> tuple[keras.Model, keras.Model]:
     if "entity_positions" in head.inputs(head_spec):  # and the first and the last begin an entity
         last = ops.sum(mask, axis=1) - 1
         inputs["entity_positions"] = ops.stack([ops.zeros_like(last), last], axis=1)
+    if "decoder_token_ids" in head.inputs(head_spec):  # and a text of ones is written
+        inputs["decoder_token_ids"] = ops.ones_like(mask)
     pooled = head.pool(features, inputs, head_spec)
     if len(prefixes_of(head)) > 1:  # here all texts are the same
         pooled = ops.stack([pooled] * len(prefixes_of(head)), axis=1)

@@ -85,7 +85,7 @@ class DataOptions:
     target_column: Name = option("trg", "Column that holds the text that is written.")
     length_filter: dict[str, Any] | None = option(
         None,
-        "Pairs of source and target that are left out: most_source and most_target (words), most_ratio. None: none are.",
+        "Pairs of source and target to leave out: most_source and most_target (words), most_ratio. None: none are.",
     )
     head_start_column: Name | None = option(
         None, "Column of the place of the head entity in the text, in characters from 0. None: <e1>...</e1> marks it."

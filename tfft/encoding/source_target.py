@@ -83,7 +83,6 @@ class SourceTargetEncoding:
     def _gather(self, sources: TokenCache, targets: TokenCache | None, *, tight: bool) -> Gather:
         """Returns what pads both sides: each to its own longest row, or to one width."""
 
-        @tf.autograph.experimental.do_not_convert
         def gather(rows: tf.Tensor, width: tf.Tensor) -> dict[str, Any]:
             features = self._encoder.pad(sources.gather(rows), None if tight else width)
             if targets is None:
@@ -94,4 +93,5 @@ class SourceTargetEncoding:
             # What stands before the end of a short row is read as well, but counts for nothing.
             return {**features, "decoder_token_ids": padded[:, :-1], "decoder_targets": padded[:, 1:]}
 
-        return gather
+        as_written: Gather = tf.autograph.experimental.do_not_convert(gather)
+        return as_written

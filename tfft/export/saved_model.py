@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from tfft.console import Console
-from tfft.core.errors import ExportError
+from tfft.core.errors import ConfigError, ExportError
 from tfft.core.files import temporary_sibling
 from tfft.encoding.base import RowEncoding
 from tfft.export._verify import verify
@@ -73,9 +73,15 @@ class SavedModelExporter:
             The version directory.
 
         Raises:
+            ConfigError: When the model draws texts.
             ExportError: When the reloaded model does not agree with `predict`.
             ArtifactError: When writing fails.
         """
+        if exportable.generator is not None and exportable.generator.draws:
+            raise ConfigError(
+                "This model draws texts, which would be the same for each request: the seed is part of a graph. Export "
+                "one that searches for them, for instance model.with_decoding(beams=4, sampling=False)."
+            )
         if directory.exists() and not directory.is_dir():
             raise ExportError(f"{directory} is a file; choose a directory for the model's versions.")
         is_new = not directory.exists()

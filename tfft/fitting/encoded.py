@@ -93,20 +93,17 @@ class SplitFigures:
         """
         outputs = self.outputs(name, what)
         if self._generator is not None:
-            rows = self._splits[name].rows
-            written = (
-                self._generator.outputs(
-                    rows.gather,
-                    rows.lengths,
-                    batch_size=self._config.batch_size,
-                    console=self._console,
-                    what=f"{what}: writing",
-                )
-                if generate
-                else {}
-            )
+            written = self._written(name, what) if generate else {}
             outputs = {"scored": outputs, **written}
         return tasks.get(str(self._config.task)).metrics(outputs, self._splits[name].targets, self.learned)
+
+    def _written(self, name: str, what: str) -> dict[str, np.ndarray]:
+        generator: Any = self._generator
+        batch_size = self._config.batch_size
+        found: dict[str, np.ndarray] = generator.outputs(
+            self._splits[name].rows, batch_size=batch_size, console=self._console, what=f"{what}: writing"
+        )
+        return found
 
     def outputs(self, name: str, what: str) -> Any:
         """Computes the model's outputs on the examples of a split.

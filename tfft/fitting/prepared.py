@@ -35,7 +35,7 @@ from tfft.distribute.kept_memory import kept_memory
 from tfft.distribute.plan import ExecutionPlan
 from tfft.encoding.base import RowEncoding
 from tfft.encoding.texts import TextEncoding
-from tfft.finetuned import ADAPTER, written_by
+from tfft.finetuned import ADAPTER
 from tfft.fitting.encoded import Encoded, model_inputs, tokenize
 from tfft.fitting.feeding import pack_training, rate_groups, training_data
 from tfft.generating import Generator
@@ -85,7 +85,7 @@ class Prepared:
 
     def generator(self, config: FitConfig) -> Generator | None:
         """Returns what writes texts as the run's options say; None where the model writes none."""
-        return written_by(self.built, self.encoding, config)
+        return self.built.generator(self.encoding, config)
 
     @contextlib.contextmanager
     def computing(self, config: FitConfig, plan: ExecutionPlan) -> Iterator[None]:

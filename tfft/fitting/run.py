@@ -20,12 +20,13 @@ from tfft.data.splits import TRAIN, VALIDATION
 from tfft.distribute.memory import out_of_memory_error, workload_of
 from tfft.distribute.plan import ExecutionPlan
 from tfft.evaluation.report import Report
-from tfft.finetuned import FineTunedModel, RunRecord
+from tfft.finetuned import FineTunedModel
 from tfft.fitting.encoded import SplitFigures
 from tfft.fitting.prepared import Prepared, diverged_step, prepare
 from tfft.layers.recompute import recompute
 from tfft.metrics.base import Metrics
 from tfft.runs.run_directory import versions
+from tfft.runs.run_record import RunRecord
 from tfft.splitting import SplitData
 from tfft.tasks.base import tasks
 from tfft.training.loggers.base import LoggedRun, RunLogger, make_loggers

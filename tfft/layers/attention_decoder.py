@@ -140,7 +140,7 @@ class AttentionDecoder(keras.layers.Layer):
         return self.projection.row_losses(hidden, targets, mask, *self._tied())
 
     def row_scores(self, hidden: Any, targets: Any, mask: Any) -> Any:
-        """Returns what figures are computed of: cross-entropy in nats, right tokens and tokens, float32 `(batch, 3)`."""
+        """Returns what figures are made of: cross-entropy in nats, right tokens and tokens, float32 `(batch, 3)`."""
         return self.projection.row_scores(hidden, targets, mask, *self._tied())
 
     def begin(self, features: Any, padding_mask: Any) -> tuple[HiddenStep, Any]:

@@ -228,7 +228,7 @@ class Seq2Seq(Task):
     def serve(self, outputs: Any, context: Any, learned: Learned) -> dict[str, tf.Tensor]:
         """Returns `text`, `score` and `log_probability` of the best texts, `(batch,)`.
 
-        With `n_best` above 1 also all of them, best first: `texts`, `scores` and `log_probabilities`, `(batch, n_best)`.
+        With `n_best` above 1 also all of them, best first, `(batch, n_best)`: `texts`, `scores`, `log_probabilities`.
         """
         best = {
             "text": outputs[TEXTS][:, 0],

@@ -12,7 +12,12 @@ import keras
 from tfft.backbones.base import TextBackbone
 from tfft.backbones.first_token import first_token_features
 from tfft.config import FitConfig
+from tfft.config.nested import parse_nested
+from tfft.config.sequence_options import DecodingOptions
 from tfft.core.errors import ConfigError
+from tfft.encoding.base import RowEncoding
+from tfft.encoding.source_target import SourceTargetEncoding
+from tfft.generating import Generator
 from tfft.heads.base import Head, HeadPart, HeadSpec, heads, prefixes_of
 from tfft.layers.masked_lm_head import tied_embedding
 from tfft.peft.base import Adapter, Base, freeze_base, is_quantized, methods, quantize_base
@@ -44,6 +49,26 @@ class BuiltModel:
     def trained(self) -> keras.Model:
         """The model whose outputs the loss takes: `model`, unless it has too many of them."""
         return self.model if self.writer is None else self.writer.trained
+
+    def generator(self, encoding: RowEncoding, config: FitConfig) -> Generator | None:
+        """Returns what writes texts with this model.
+
+        Args:
+            encoding: Knows the tokenizer of what is written.
+            config: The run's options.
+
+        Returns:
+            The generator; None where the model writes no texts.
+        """
+        if self.writer is None or not isinstance(encoding, SourceTargetEncoding):
+            return None
+        return Generator(
+            self.writer.encoder,
+            self.writer.decoder,
+            encoding.tokenizer,
+            parse_nested(DecodingOptions, config.decoding, "decoding"),
+            special_tokens=encoding.special_tokens,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,9 +152,7 @@ def _assemble_writer(
     judged = keras.Model({**inputs, **more}, head.score(head_model, pooled, more), name="judged_model")
     sources = {name: item for name, item in inputs.items() if name in backbone.inputs()}
     encoder = keras.Model(sources, pooled["features"], name="encoder")
-    return BuiltModel(
-        model, features, head_model, judged, adapter, Writer(encoder, head.decoder(head_model), trained)
-    )
+    return BuiltModel(model, features, head_model, judged, adapter, Writer(encoder, head.decoder(head_model), trained))
 
 
 def _assemble_several(backbone: TextBackbone, parts: Sequence[HeadPart], adapter: Adapter | None) -> BuiltModel:
