@@ -212,7 +212,7 @@ class FineTunedModel:
             One prediction a row; for text classification a `Prediction` with `label` and `probabilities`, for token
             classification a `TaggedText`, for pairs a `PairPrediction` or a `PairScore`, for question answering a
             `PredictedAnswer`, for relations a `PredictedRelation`, for masked language modelling a `FilledText`, of
-            several heads a `JointPrediction`, for sequence to sequence a `GeneratedText`. None for a row without a text.
+            several heads a `JointPrediction`, for sequence to sequence a `GeneratedText`. None for a row without text.
 
         Raises:
             DataError: When the data cannot be read.
