@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfft.core.errors import ConfigError
+from tfft.core.special_ids import SPECIAL_IDS
 from tfft.layers.vocabulary_tokenizer import (
     AFFIXES,
     LARGEST,
     SHAPES,
-    SPECIAL_IDS,
     Unit,
     VocabularyTokenizer,
     learn_vocabulary,

@@ -14,15 +14,11 @@ import numpy as np
 
 from tfft.backbones.base import TextBackbone
 from tfft.core.errors import ArtifactError, ConfigError
+from tfft.core.special_ids import END, PAD, SPECIAL_IDS, START, UNKNOWN
 from tfft.layers.character_bigrams import CharacterBigrams
 from tfft.layers.vocabulary_tokenizer import (
     AFFIXES,
-    END,
-    PAD,
     SHAPES,
-    SPECIAL_IDS,
-    START,
-    UNKNOWN,
     Unit,
     VocabularyTokenizer,
     check_unit,

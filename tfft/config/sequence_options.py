@@ -29,6 +29,8 @@ class TokenizerOptions:
         min_count: How often the training rows must have a word, where tokens are words.
         character_coverage: Share of the characters that have pieces; below 1 for languages with thousands of them.
         lowercase: Whether case is folded, where tokens are pieces. Texts are written in lower case then.
+        vocabulary_file: File of tokens, one a line, for columns of numbers: a number is that of a line, from 0. Texts
+            are these tokens then, in predictions as well.
     """
 
     tokenizer: TokenizerKind = "auto"
@@ -36,6 +38,7 @@ class TokenizerOptions:
     min_count: _Size = 1
     character_coverage: Annotated[float, Field(ge=0.98, le=1.0)] = 1.0
     lowercase: bool = False
+    vocabulary_file: Annotated[str, Field(min_length=1)] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -22,6 +23,56 @@ _QUOTED = 60
 def are_integers(texts: Sequence[str]) -> bool:
     """Tells whether all texts are numbers from 0, such as "5 17 3"."""
     return all(_NUMBERS.fullmatch(text) for text in texts)
+
+
+def read_vocabulary(path: str) -> tuple[str, ...]:
+    """Reads the tokens that numbers stand for.
+
+    Args:
+        path: A text file in UTF-8, one token a line.
+
+    Returns:
+        The tokens, in order.
+
+    Raises:
+        DataError: When the file cannot be read, or a line is empty, has white space inside or is there twice.
+    """
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"vocabulary_file {path} cannot be read: {error}. Name a text file in UTF-8.") from None
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines):
+        if line.split() != [line]:
+            raise DataError(
+                f"{path}: line {number + 1} is {line!r}; each line holds one token without white space, since the "
+                "number of a line is that of its token."
+            )
+        if line in seen:
+            raise DataError(f"{path}: lines {seen[line] + 1} and {number + 1} are both {line!r}; each token has one.")
+        seen[line] = number
+    if not lines:
+        raise DataError(f"{path} is empty; a vocabulary has one token a line.")
+    return tuple(lines)
+
+
+def numbers_as_words(examples: TextExamples, side: Literal["source", "target"], words: Sequence[str]) -> list[str]:
+    """Returns the texts of one side with words for numbers.
+
+    Args:
+        examples: Examples with the column `side`.
+        side: Which of their texts.
+        words: The word of each number.
+
+    Returns:
+        Words with single spaces between them.
+
+    Raises:
+        DataError: When a text holds something else than numbers, or greater ones.
+    """
+    largest_integer(examples, side, allowed=len(words) - 1)
+    texts: Sequence[str] = examples.columns[side]
+    return [" ".join(words[int(number)] for number in re.findall("[0-9]+", text)) for text in texts]
 
 
 def largest_integer(

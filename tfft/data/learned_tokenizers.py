@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tfft.config.sequence_options import TokenizerOptions
 from tfft.core.special_ids import SPECIAL_IDS
-from tfft.data.integer_texts import are_integers, largest_integer
+from tfft.data.integer_texts import are_integers, largest_integer, read_vocabulary
 from tfft.data.schema import TextExamples
 from tfft.data.subword_vocabularies import SubwordOptions, learn_subwords, learn_words, subword_count
 
@@ -31,6 +31,9 @@ def learn_tokenizer(
         DataError: When there is nothing to learn.
     """
     texts: Sequence[str] = examples.columns[side]
+    if options.vocabulary_file is not None:
+        words = read_vocabulary(options.vocabulary_file)
+        return {"kind": "words", "words": list(words), "vocabulary_size": SPECIAL_IDS + len(words)}
     kind = options.tokenizer
     if kind == "auto":
         kind = "integers" if are_integers(texts) else "unigram"

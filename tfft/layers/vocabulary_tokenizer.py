@@ -24,12 +24,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfft.core.errors import ConfigError
+from tfft.core.special_ids import END, PAD, SPECIAL_IDS, START, UNKNOWN
 
 #: What has an id: a word, or each character (code point) of it.
 Unit = Literal["word", "character"]
 
-PAD, UNKNOWN, START, END = range(4)
-SPECIAL_IDS = 4
 #: Buckets of shapes, and of prefixes and suffixes each: primes, so that all bits of a hash count. Ids stay below 2**31
 #: with vocabularies up to `LARGEST`.
 SHAPES, AFFIXES = 127, 3001

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,12 @@ from tfft.config.sequence_options import DecoderOptions, LengthLimits
 from tfft.console import Console
 from tfft.core.errors import DataError
 from tfft.core.learned import Learned
+from tfft.data.integer_texts import numbers_as_words, read_vocabulary
 from tfft.data.learned_tokenizers import learn_tokenizer
 from tfft.data.read import Reader
 from tfft.data.schema import HowToRead, TextExamples
 from tfft.data.source_target import (
+    SEPARATOR,
     SOURCE,
     TARGET,
     References,
@@ -113,6 +115,7 @@ class Seq2Seq(Task):
             how=dataclasses.replace(how, cache_dir=None),
             console=console,
         )
+        found = _with_words(found, config)
         return _filtered(found, config, console) if labelled and config.length_filter is not None else found
 
     def from_inputs(self, inputs: Any) -> TextExamples:
@@ -267,6 +270,22 @@ class Seq2Seq(Task):
             "decoder": {"tokenizer": "words", "embedding_dim": 16, "hidden_dim": 16},
             "decoding": {"beams": 2, "max_length": 12},
         }
+
+
+def _with_words(examples: TextExamples, config: FitConfig) -> TextExamples:
+    """Puts words for numbers, on sides that have a vocabulary file."""
+    columns = dict(examples.columns)
+    sides: dict[Literal["source", "target"], dict[str, Any] | None] = {
+        "source": config.encoder, "target": config.decoder,
+    }  # fmt: skip
+    for side, given in sides.items():
+        path = (given or {}).get("vocabulary_file")
+        if path is not None and side in columns:
+            columns[side] = numbers_as_words(examples, side, read_vocabulary(path))
+    if columns == dict(examples.columns):
+        return examples
+    texts = [SEPARATOR.join(row) for row in zip(*columns.values(), strict=True)]
+    return dataclasses.replace(examples, texts=texts, columns=columns)
 
 
 def _filtered(examples: TextExamples, config: FitConfig, console: Console) -> TextExamples:
