@@ -118,7 +118,7 @@ class Generator:
 
         def step(tokens: tf.Tensor, state: Any, _: Any) -> tuple[tf.Tensor, Any]:
             hidden, state = of_hidden(tokens, state)
-            return self._decoder.logits(hidden), state
+            return self._logits(hidden, tokens), state
 
         options = self._options
         shared: dict[str, Any] = {
@@ -135,3 +135,10 @@ class Generator:
             return greedy_search(step, state, **shared)
         beams = BeamOptions(beams=options.beams, n_best=options.n_best)
         return beam_search(step, state, options=beams, **shared)
+
+    def _logits(self, hidden: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        """Returns logits of the rows that have not ended, which take most of the time of a step, and 0 for others."""
+        live = tf.where(tokens != self._tokens.end)
+        logits = self._decoder.logits(tf.gather_nd(hidden, live))
+        shape = tf.stack([tf.shape(tokens, tf.int64)[0], logits.shape[-1]])
+        return tf.ensure_shape(tf.scatter_nd(live, logits, shape), [None, logits.shape[-1]])

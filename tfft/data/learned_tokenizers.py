@@ -13,6 +13,11 @@ from tfft.data.schema import TextExamples
 from tfft.data.subword_vocabularies import SubwordOptions, learn_subwords, learn_words, subword_count
 
 
+#: Words, and least and most pieces, where nobody says how many.
+MOST_WORDS, LEAST_PIECES, MOST_PIECES = 30_000, 1_000, 8_000
+_ROWS_A_PIECE = 5
+
+
 def learn_tokenizer(
     examples: TextExamples, side: Literal["source", "target"], options: TokenizerOptions
 ) -> dict[str, Any]:
@@ -41,12 +46,12 @@ def learn_tokenizer(
         largest = largest_integer(examples, side)
         return {"kind": kind, "largest": largest, "vocabulary_size": SPECIAL_IDS + largest + 1}
     if kind == "words":
-        words = learn_words(texts, vocabulary_size=options.vocabulary_size, min_count=options.min_count)
+        words = learn_words(texts, vocabulary_size=options.vocabulary_size or MOST_WORDS, min_count=options.min_count)
         return {"kind": kind, "words": list(words), "vocabulary_size": SPECIAL_IDS + len(words)}
     model = learn_subwords(
         texts,
         SubwordOptions(
-            vocabulary_size=options.vocabulary_size,
+            vocabulary_size=options.vocabulary_size or _piece_count(texts),
             kind=kind,
             character_coverage=options.character_coverage,
             lowercase=options.lowercase,
@@ -57,3 +62,9 @@ def learn_tokenizer(
         "model": base64.b64encode(model).decode("ascii"),
         "vocabulary_size": subword_count(model),
     }
+
+
+def _piece_count(texts: Sequence[str]) -> int:
+    """Returns how many pieces fit the texts: a language with thousands of characters needs one for each."""
+    characters = len(set().union(*texts))
+    return max(min(len(texts) // _ROWS_A_PIECE, MOST_PIECES), characters + LEAST_PIECES)

@@ -143,4 +143,5 @@ def _extended(
     ids = tf.gather(beams.ids, parents, batch_dims=1)
     here = grown[:, :, tf.newaxis] & (tf.range(ids.shape[-1]) == position)
     ids = tf.where(here, last[:, :, tf.newaxis], ids)
-    return _Beams(ids, counts, totals, ended), last, parents
+    # So a step can see which rows have ended, as in greedy search.
+    return _Beams(ids, counts, totals, ended), tf.where(ended, tokens.end, last), parents

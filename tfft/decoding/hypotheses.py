@@ -13,7 +13,8 @@ from tfft.decoding.options import LengthOptions
 #: A model's step: `step(tokens, state, constants)` gives `(logits, state)` for int32 tokens `(rows,)`, logits
 #: `(rows, vocabulary_size)` of the token that follows, and a nest of tensors whose first axis is rows. The rows of a
 #: source stand together: row `r` belongs to source `r // (rows // batch)`. What a step computes for all rows of a
-#: source at once, it may capture by source instead of asking for constants by row.
+#: source at once, it may capture by source instead of asking for constants by row. The token of a row that has ended is
+#: the end; what a step gives for it does not matter.
 Step = Callable[[tf.Tensor, Any, Any], tuple[tf.Tensor, Any]]
 
 
