@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfft.config.sequence_options import DecodingOptions
 from tfft.console import Console
-from tfft.core.special_ids import END, PAD, START, UNKNOWN
 from tfft.data.pipeline import inference_dataset
 from tfft.decoding.beam_search import beam_search
 from tfft.decoding.hypotheses import Hypotheses
 from tfft.decoding.options import BeamOptions, LengthOptions, SamplingOptions, SpecialTokens
 from tfft.decoding.sampling import greedy_search, sample
 from tfft.encoding.base import EncodedRows
+from tfft.layers.preset_tokenizer import PresetTokenizer
 from tfft.layers.sequence_tokenizer import SequenceTokenizer
 
 #: What is said of each row, the best text first.
@@ -29,9 +28,9 @@ class Generator:
 
     def __init__(
         self,
-        encoder: keras.Model,
-        decoder: Any,
-        tokenizer: SequenceTokenizer,
+        begin: Callable[[Mapping[str, Any], int], tuple[Any, Any, Any]],
+        names: Sequence[str],
+        tokenizer: SequenceTokenizer | PresetTokenizer,
         options: DecodingOptions,
         *,
         special_tokens: int,
@@ -39,8 +38,8 @@ class Generator:
         """Creates a generator.
 
         Args:
-            encoder: From token features of sources to vectors.
-            decoder: The layer that goes one token on, as `layers/attention_decoder.py`.
+            begin: From token features of sources, and the most tokens of a text, to step, state and constants.
+            names: The token features that it takes.
             tokenizer: That of what is written.
             options: How texts are searched for.
             special_tokens: Tokens of a source that are not of its text, and do not make the text longer.
@@ -48,16 +47,17 @@ class Generator:
         self.tokenizer = tokenizer
         #: Whether texts are drawn, not searched for.
         self.draws = options.sampling
-        self._encoder, self._decoder, self._options = encoder, decoder, options
+        self._begin, self._names, self._options = begin, tuple(names), options
         self._special_tokens = special_tokens
-        self._tokens = SpecialTokens(pad=PAD, start=START, end=END, banned=(UNKNOWN,))
+        self._tokens = SpecialTokens(
+            pad=tokenizer.pad_id, start=tokenizer.start_ids[-1], end=tokenizer.end_id, banned=tokenizer.banned_ids
+        )
         self._lengths = LengthOptions(
             most=options.max_length,
             ratio=options.max_length_ratio,
             offset=options.max_length_offset,
             penalty=options.length_penalty,
         )
-        self._names = list(encoder.input)
         self._traced: Any = None
 
     def __call__(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -91,9 +91,7 @@ class Generator:
             What a call gives, of shape `(rows, n_best)`.
         """
         if self._traced is None:
-            specs = tf.nest.map_structure(
-                lambda item: tf.TensorSpec([None, *item.shape[1:]], item.dtype), self._encoder.input
-            )
+            specs = {name: tf.TensorSpec([None, None], tf.int32, name=name) for name in self._names}
             self._traced = tf.function(self._hypotheses, autograph=False).get_concrete_function(specs)
         count, lengths = self._options.n_best, rows.lengths
         texts = np.full((len(lengths), count), "", object)
@@ -113,18 +111,13 @@ class Generator:
         return {TEXTS: texts, LOG_PROBABILITIES: log_probabilities, SCORES: scores}
 
     def _hypotheses(self, inputs: Mapping[str, tf.Tensor]) -> Hypotheses:
-        values, mask = self._encoder(inputs, training=False), inputs["padding_mask"]
-        of_hidden, state = self._decoder.begin(values, mask)
-
-        def step(tokens: tf.Tensor, state: Any, _: Any) -> tuple[tf.Tensor, Any]:
-            hidden, state = of_hidden(tokens, state)
-            return self._logits(hidden, tokens), state
-
+        step, state, constants = self._begin(inputs, self._options.max_length)
         options = self._options
         shared: dict[str, Any] = {
             "tokens": self._tokens,
             "lengths": self._lengths,
-            "source_lengths": tf.maximum(tf.reduce_sum(mask, axis=1) - self._special_tokens, 0),
+            "source_lengths": tf.maximum(tf.reduce_sum(inputs["padding_mask"], axis=1) - self._special_tokens, 0),
+            "constants": constants,
         }
         if options.sampling:
             sampling = SamplingOptions(
@@ -135,10 +128,3 @@ class Generator:
             return greedy_search(step, state, **shared)
         beams = BeamOptions(beams=options.beams, n_best=options.n_best)
         return beam_search(step, state, options=beams, **shared)
-
-    def _logits(self, hidden: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-        """Returns logits of the rows that have not ended, which take most of the time of a step, and 0 for others."""
-        live = tf.where(tokens != self._tokens.end)
-        logits = self._decoder.logits(tf.gather_nd(hidden, live))
-        shape = tf.stack([tf.shape(tokens, tf.int64)[0], logits.shape[-1]])
-        return tf.ensure_shape(tf.scatter_nd(live, logits, shape), [None, logits.shape[-1]])

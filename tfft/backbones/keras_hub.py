@@ -16,6 +16,7 @@ import numpy as np
 
 from tfft.backbones.base import TextBackbone
 from tfft.backbones.blank_weights import loaded_without_drawing
+from tfft.backbones.encoder_decoder import EncoderDecoderBackbone
 from tfft.backbones.lstm_attention import (
     SequenceBackbone,
     is_sequence_backbone,
@@ -78,6 +79,8 @@ def load_text_backbone(preset: str | None, precision: str = "float32") -> TextBa
     except Exception as error:  # hubs, converters and file formats each raise errors of their own
         raise _load_error(preset, error) from error
     taken = set(model.input) if isinstance(model.input, dict) else set()
+    if "encoder_token_ids" in taken:
+        return _encoder_decoder(preset, model, _load_tokenizer(location))
     if "token_ids" not in taken or not taken <= _TEXT_INPUTS:
         raise PresetError(
             f"The preset {preset!r} is a {type(model).__name__}, which is not a text encoder. Use an encoder such as "
@@ -275,30 +278,61 @@ def _words(lowercase: bool, strip_accents: bool, split_on_cjk: bool) -> Words | 
     return functools.partial(pretokenize, **options) if known else None
 
 
+def _encoder_decoder(preset: str, model: Any, tokenizer: Any) -> EncoderDecoderBackbone:
+    """Makes a backbone of an encoder-decoder whose decoder keeps keys and values as BART's and T5's do."""
+    registered: Any = keras.saving.get_custom_objects().values()
+    classes = [item for item in registered if isinstance(item, type) and issubclass(item, keras_hub.models.Seq2SeqLM)]
+    fitting = [item for item in classes if getattr(item, "backbone_cls", None) is type(model)]
+    steps = [getattr(item, "call_decoder_with_cache", None) for item in fitting]
+    if not any(step is not None and "cross_attention_cache" in signature(step).parameters for step in steps):
+        raise PresetError(
+            f"The preset {preset!r} is a {type(model).__name__}, whose decoder tfft does not know. Use BART or T5."
+        )
+    known = _known_of(preset, model, tokenizer)
+    start = known["start_ids"]
+    return EncoderDecoderBackbone(
+        **known,
+        language_model=fitting[0](backbone=model, preprocessor=None),
+        # BART begins with its end token and then with its start token, T5 with padding.
+        decoder_start_ids=(*known["end_ids"], *start) if start else (known["pad_id"],),
+    )
+
+
 def _text_backbone(preset: str, model: Any, tokenizer: Any) -> TextBackbone:
+    if "encoder_token_ids" in model.input:
+        return _encoder_decoder(preset, model, tokenizer)
+    return TextBackbone(**_known_of(preset, model, tokenizer))
+
+
+def _known_of(preset: str, model: Any, tokenizer: Any) -> dict[str, Any]:
+    """Returns the fields of a backbone."""
+
     def ids(name: str) -> tuple[int, ...]:
         value = getattr(tokenizer, name, None)
         return () if value is None else (int(value),)
 
     trunk, word_piece = model, word_piece_of(tokenizer)
-    if isinstance(model.output, dict):
-        trunk = keras.Model(model.input, model.output["sequence_output"], name=model.name)
-    return TextBackbone(
-        preset=preset,
-        model=model,
-        trunk=trunk,
-        tokenizer=tokenizer,
-        word_piece=word_piece,
-        start_ids=ids("start_token_id"),
-        end_ids=ids("end_token_id"),
-        pad_id=(ids("pad_token_id") or (0,))[0],
-        max_sequence_length=getattr(model, "max_sequence_length", None),
-        hidden_dim=int(trunk.output.shape[-1]),
-        causal=_is_causal(type(model)),
-        segmentation=word_piece if isinstance(word_piece, WordPiece) else segmentation_of(tokenizer),
-        separator_ids=ids("end_token_id") * (2 if isinstance(tokenizer, _DOUBLE_SEPARATOR) else 1),
-        num_segments=getattr(model, "num_segments", 1) if "segment_ids" in model.input else 1,
-    )
+    outputs = model.output
+    if isinstance(outputs, dict) and "sequence_output" in outputs:
+        outputs = outputs["sequence_output"]
+        trunk = keras.Model(model.input, outputs, name=model.name)
+    features = outputs["decoder_sequence_output"] if isinstance(outputs, dict) else outputs
+    return {
+        "preset": preset,
+        "model": model,
+        "trunk": trunk,
+        "tokenizer": tokenizer,
+        "word_piece": word_piece,
+        "start_ids": ids("start_token_id"),
+        "end_ids": ids("end_token_id"),
+        "pad_id": (ids("pad_token_id") or (0,))[0],
+        "max_sequence_length": getattr(model, "max_sequence_length", None),
+        "hidden_dim": int(features.shape[-1]),
+        "causal": _is_causal(type(model)),
+        "segmentation": word_piece if isinstance(word_piece, WordPiece) else segmentation_of(tokenizer),
+        "separator_ids": ids("end_token_id") * (2 if isinstance(tokenizer, _DOUBLE_SEPARATOR) else 1),
+        "num_segments": getattr(model, "num_segments", 1) if "segment_ids" in model.input else 1,
+    }
 
 
 def _is_causal(backbone_class: type) -> bool:

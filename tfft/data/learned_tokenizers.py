@@ -12,7 +12,6 @@ from tfft.data.integer_texts import are_integers, largest_integer, read_vocabula
 from tfft.data.schema import TextExamples
 from tfft.data.subword_vocabularies import SubwordOptions, learn_subwords, learn_words, subword_count
 
-
 #: Words, and least and most pieces, where nobody says how many.
 MOST_WORDS, LEAST_PIECES, MOST_PIECES = 30_000, 1_000, 8_000
 _ROWS_A_PIECE = 5

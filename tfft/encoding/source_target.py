@@ -10,12 +10,13 @@ import tensorflow as tf
 
 from tfft.backbones.base import TextBackbone
 from tfft.console import Console
-from tfft.core.special_ids import END, PAD, START
 from tfft.data.pipeline import Gather
 from tfft.data.schema import TextExamples
 from tfft.data.source_target import SOURCE, TARGET
 from tfft.data.token_cache import TokenCache, encode_texts
 from tfft.encoding.base import EncodedRows, Served
+from tfft.layers.attention_decoder import NO_TARGET
+from tfft.layers.preset_tokenizer import PresetTokenizer
 from tfft.layers.sequence_tokenizer import SequenceTokenizer
 from tfft.layers.text_encoder import TextEncoder
 
@@ -28,7 +29,9 @@ class SourceTargetEncoding:
 
     inputs = ("text",)
 
-    def __init__(self, backbone: TextBackbone, tokenizer: SequenceTokenizer, *, sequence_length: int | None) -> None:
+    def __init__(
+        self, backbone: TextBackbone, tokenizer: SequenceTokenizer | PresetTokenizer, *, sequence_length: int | None
+    ) -> None:
         """Creates the encoding.
 
         Args:
@@ -41,7 +44,11 @@ class SourceTargetEncoding:
         #: That of targets.
         self.tokenizer = tokenizer
         self._targets = TextEncoder(
-            tokenizer, start_ids=[START], end_ids=[END], pad_id=PAD, sequence_length=self.sequence_length
+            tokenizer,
+            start_ids=tokenizer.start_ids,
+            end_ids=[tokenizer.end_id],
+            pad_id=NO_TARGET,
+            sequence_length=self.sequence_length,
         )
         #: Tokens of a source that are not of its text.
         self.special_tokens = len(self._encoder.start_ids) + len(self._encoder.end_ids)
@@ -72,13 +79,18 @@ class SourceTargetEncoding:
             lengths=np.maximum(sources.lengths, targets.lengths - 1),
             full_lengths=np.maximum(sources.full_lengths, targets.full_lengths - 1),
             truncated=np.union1d(sources.truncated, targets.truncated),
-            # A decoder has a loss at each token and at the end, but none at the start.
-            context=targets.lengths - 1,
+            # A decoder has a loss at each token and at the end, but none at starts.
+            context=targets.lengths - len(self.tokenizer.start_ids),
         )
 
     def serve(self, inputs: Mapping[str, tf.Tensor]) -> Served:
         """Encodes sources in the graph."""
         return Served(self._encoder.pad(self._encoder.encode(inputs["text"])[0]), None)
+
+    def _known(self, targets: tf.Tensor) -> tf.Tensor:
+        """Returns targets without the starts behind the first one, which are given."""
+        given = len(self.tokenizer.start_ids) - 1
+        return targets if not given else tf.pad(targets[:, given:], [[0, 0], [given, 0]], constant_values=NO_TARGET)
 
     def _gather(self, sources: TokenCache, targets: TokenCache | None, *, tight: bool) -> Gather:
         """Returns what pads both sides: each to its own longest row, or to one width."""
@@ -89,9 +101,11 @@ class SourceTargetEncoding:
                 return features
             ids = targets.gather(rows)
             own = tf.reduce_max(ids.row_lengths()) if tight else tf.cast(width, tf.int64) + 1
-            padded = tf.ensure_shape(ids.to_tensor(PAD, shape=tf.stack([-1, own])), [None, None])
-            # What stands before the end of a short row is read as well, but counts for nothing.
-            return {**features, "decoder_token_ids": padded[:, :-1], "decoder_targets": padded[:, 1:]}
+            padded = tf.ensure_shape(ids.to_tensor(NO_TARGET, shape=tf.stack([-1, own])), [None, None])
+            before = padded[:, :-1]
+            # What stands behind a short text is read as well, but counts for nothing.
+            before = tf.where(before == NO_TARGET, self.tokenizer.pad_id, before)
+            return {**features, "decoder_token_ids": before, "decoder_targets": self._known(padded[:, 1:])}
 
         as_written: Gather = tf.autograph.experimental.do_not_convert(gather)
         return as_written

@@ -19,11 +19,13 @@ class HeadSpec:
         num_outputs: Number of classes, tags or targets.
         token_embedding: Gives the layer of the backbone whose matrix turns features into logits of tokens, or says why
             there is none; None where the backbone is not known.
+        next_token_logits: From features of what is written to logits, where the backbone is an encoder-decoder.
     """
 
     config: FitConfig
     num_outputs: int
     token_embedding: Callable[[], Any] | None = None
+    next_token_logits: Callable[[Any], Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +58,9 @@ class Head(Protocol):
     without any weights, to what figures and predictions need, and `judged_inputs(spec)` gives the inputs that it takes
     for that alone. Training is on the outputs themselves.
 
-    A head that writes sequences has three more methods: `decoder(head_model)` returns its layer that goes one token on,
-    and `train` and `score`, with arguments as `judge` but the built head in place of its outputs, give row losses and
-    figures without ever having all logits; `scored_inputs(spec)` gives the inputs that they take for that. Its `pool`
-    returns tensors by name, "features" among them.
+    A head that writes sequences has more methods: `train` and `score` give row losses and figures of a built head and
+    what it takes; `scored_inputs(spec)` gives the inputs that they take for that; `decoder(head_model)` returns its
+    layer that goes one token on, unless the backbone does that. Its `pool` returns tensors by name.
     """
 
     def first_token_only(self, spec: HeadSpec) -> bool:

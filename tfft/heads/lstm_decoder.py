@@ -73,7 +73,7 @@ class LstmDecoderHead:
         return found
 
     def scored_inputs(self, spec: HeadSpec) -> dict[str, Any]:
-        """Returns `decoder_targets`, int32 of shape `(batch, target_length)`: tokens, then 0."""
+        """Returns `decoder_targets`, int32 of shape `(batch, target_length)`: tokens, then -1."""
         return {"decoder_targets": keras.Input((None,), dtype="int32", name="decoder_targets")}
 
     def train(self, head_model: keras.Model, pooled: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:

@@ -8,13 +8,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfft.core.special_ids import END
 from tfft.layers.layer_seeds import layer_seeds
 from tfft.layers.lstm_decoder import LstmDecoder, Score
 from tfft.layers.lstm_recurrence import LstmState
 from tfft.layers.vocabulary_projection import VocabularyProjection
 
-#: From the tokens before, and a state, to what predicts the next tokens, and the state after them.
-HiddenStep = Callable[[tf.Tensor, Any], tuple[tf.Tensor, Any]]
+#: From the tokens before, a state and constants to logits of the next tokens, and the state after them.
+LogitsStep = Callable[[tf.Tensor, Any, Any], tuple[tf.Tensor, Any]]
+#: What fills targets up.
+NO_TARGET = -1
 
 
 @keras.saving.register_keras_serializable(package="tfft")
@@ -143,7 +146,12 @@ class AttentionDecoder(keras.layers.Layer):
         """Returns what figures are made of: cross-entropy in nats, right tokens and tokens, float32 `(batch, 3)`."""
         return self.projection.row_scores(hidden, targets, mask, *self._tied())
 
-    def begin(self, features: Any, padding_mask: Any) -> tuple[HiddenStep, Any]:
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens."""
+        return self.projection.vocabulary_size
+
+    def begin(self, features: Any, padding_mask: Any) -> tuple[LogitsStep, Any, Any]:
         """Prepares decoding one token after another.
 
         Args:
@@ -151,14 +159,19 @@ class AttentionDecoder(keras.layers.Layer):
             padding_mask: Source tokens that count, int `(batch, source_length)`.
 
         Returns:
-            The step, for rows of which those of a source stand together, and the state before the first token.
+            The step, for rows of which those of a source stand together, the state before the first token, and no
+            constants. Rows whose last token is the end have logits of 0: to compute logits takes most of the time.
         """
         memory = self.decoder.memory(features, padding_mask)
 
-        def step(tokens: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any]:
-            return self.decoder.step(self.embedding(tokens), state, memory)
+        def step(tokens: tf.Tensor, state: Any, _: Any) -> tuple[tf.Tensor, Any]:
+            hidden, state = self.decoder.step(self.embedding(tokens), state, memory)
+            live = tf.where(tokens != END)
+            logits = self.logits(tf.gather_nd(hidden, live))
+            shape = tf.stack([tf.shape(tokens, tf.int64)[0], logits.shape[-1]])
+            return tf.ensure_shape(tf.scatter_nd(live, logits, shape), [None, logits.shape[-1]]), state
 
-        return step, self.decoder.first_state(self._first_states(features, padding_mask))
+        return step, self.decoder.first_state(self._first_states(features, padding_mask)), ()
 
     def _first_states(self, features: Any, padding_mask: Any) -> tuple[Any, ...]:
         counts = tf.cast(padding_mask, tf.float32)[..., tf.newaxis]
@@ -184,49 +197,59 @@ class AttentionDecoder(keras.layers.Layer):
         return {**super().get_config(), **self._config}
 
 
-class _OfDecoder(keras.layers.Layer):
-    """What is computed with weights of a decoder, which owns them; so it is not saved as an object."""
+class _OfOwner(keras.layers.Layer):
+    """What is computed with weights of something else, which owns them; so it is not saved as an object."""
 
-    def __init__(self, decoder: AttentionDecoder, **options: Any) -> None:
-        """Keeps the decoder, not as an attribute, which Keras would count as a layer of this one."""
+    def __init__(self, owner: Any, **options: Any) -> None:
+        """Keeps the owner, not as an attribute, which Keras would count as a layer of this one.
+
+        Args:
+            owner: An `AttentionDecoder`, or a `LanguageModelVocabulary`.
+            **options: Those of a Keras layer.
+        """
         super().__init__(**options)
-        self._shared = lambda: decoder
+        self._shared = lambda: owner
+
+    @property
+    def owner(self) -> Any:
+        """What has the weights."""
+        return self._shared()
 
     def compute_mask(self, *_: Any, **__: Any) -> None:
         """Says that no mask goes on."""
 
 
-class NextTokenLogits(_OfDecoder):
+class NextTokenLogits(_OfOwner):
     """What predicts tokens, `(batch, target_length, units)`, to float32 logits `(batch, target_length, vocabulary)`."""
 
     def call(self, hidden: Any) -> Any:
         """Computes the logits."""
-        return self._shared().logits(hidden)
+        return self.owner.logits(hidden)
 
     def compute_output_spec(self, hidden: Any) -> Any:
         """Says which shape and dtype come out."""
-        size = self._shared().projection.vocabulary_size
+        size = self.owner.vocabulary_size
         return keras.KerasTensor((*hidden.shape[:-1], size), dtype="float32")
 
 
-class RowLosses(_OfDecoder):
-    """What predicts tokens, and targets `(batch, target_length)` filled up with 0, to losses `(batch, 1)`."""
+class RowLosses(_OfOwner):
+    """What predicts tokens, and targets `(batch, target_length)` filled up with -1, to losses `(batch, 1)`."""
 
     def call(self, hidden: Any, targets: Any) -> Any:
         """Computes the losses in nats, summed over the tokens of a row, float32."""
-        return self._shared().row_losses(hidden, targets, tf.not_equal(targets, 0))[:, tf.newaxis]
+        return self.owner.row_losses(hidden, targets, tf.not_equal(targets, NO_TARGET))[:, tf.newaxis]
 
     def compute_output_spec(self, hidden: Any, targets: Any) -> Any:
         """Says which shape and dtype come out."""
         return keras.KerasTensor((hidden.shape[0], 1), dtype="float32")
 
 
-class RowScores(_OfDecoder):
-    """What predicts tokens, and targets `(batch, target_length)` filled up with 0, to figures of rows `(batch, 3)`."""
+class RowScores(_OfOwner):
+    """What predicts tokens, and targets `(batch, target_length)` filled up with -1, to figures of rows `(batch, 3)`."""
 
     def call(self, hidden: Any, targets: Any) -> Any:
         """Computes cross-entropy in nats, right tokens and tokens of each row, float32."""
-        return self._shared().row_scores(hidden, targets, tf.not_equal(targets, 0))
+        return self.owner.row_scores(hidden, targets, tf.not_equal(targets, NO_TARGET))
 
     def compute_output_spec(self, hidden: Any, targets: Any) -> Any:
         """Says which shape and dtype come out."""

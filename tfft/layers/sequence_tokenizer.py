@@ -35,10 +35,13 @@ class SequenceTokenizer(tf.Module, abc.ABC):
         unknown_id: Id of what is beyond the vocabulary.
         start_id: Id that begins a sequence.
         end_id: Id that ends a sequence.
+        start_ids: Ids that stand before a text that is written.
+        banned_ids: Ids that are not written, besides `pad_id` and `start_id`.
         vocabulary_size: Number of ids, special ones included.
     """
 
     pad_id, unknown_id, start_id, end_id = PAD, UNKNOWN, START, END
+    start_ids, banned_ids = (START,), (UNKNOWN,)
     vocabulary_size: int
 
     def __call__(self, texts: Any) -> tf.RaggedTensor:

@@ -13,7 +13,7 @@ from tfft.config import FitConfig
 from tfft.config.nested import parse_nested
 from tfft.config.sequence_options import DecoderOptions, LengthLimits
 from tfft.console import Console
-from tfft.core.errors import DataError
+from tfft.core.errors import ConfigError, DataError, unknown_name
 from tfft.core.learned import Learned
 from tfft.data.integer_texts import numbers_as_words, read_vocabulary
 from tfft.data.learned_tokenizers import learn_tokenizer
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from tfft.encoding.base import EncodedRows
     from tfft.encoding.source_target import SourceTargetEncoding
 
+#: The first one is the default.
+HEADS = ("lstm_decoder", "pretrained_decoder")
 #: Outputs by name: what `RowScores` gives, and what a generator gives.
 SCORED, TEXTS, LOG_PROBABILITIES, SCORES = "scored", "texts", "log_probabilities", "scores"
 #: TER is left out where texts are longer, in words: its time grows with the cube of that.
@@ -86,7 +88,9 @@ class GeneratedText:
 class Seq2Seq(Task):
     """Texts for texts, from two columns."""
 
-    uses = frozenset({"source_column", "target_column", "length_filter", "decoder", "decoding", "label_smoothing"})
+    uses = frozenset(
+        {"source_column", "target_column", "length_filter", "decoder", "decoding", "head", "label_smoothing"}
+    )
     figures = (
         "loss", "perplexity", "accuracy", "bleu", "chrf", "rouge_1", "rouge_2", "rouge_l", "exact_match", "distinct_1",
         "distinct_2",
@@ -97,8 +101,17 @@ class Seq2Seq(Task):
         return config.monitor.removeprefix("val_") not in {"loss", "perplexity", "accuracy"}
 
     def head(self, config: FitConfig) -> str:
-        """Returns the LSTM decoder."""
-        return "lstm_decoder"
+        """Returns the LSTM decoder, or the head that was chosen.
+
+        Raises:
+            ConfigError: When it is no head that writes.
+        """
+        head = config.head or HEADS[0]
+        if head not in HEADS:
+            raise ConfigError(unknown_name("head of seq2seq", head, HEADS))
+        if head != HEADS[0] and config.decoder is not None:
+            raise ConfigError(f"decoder has options of the LSTM decoder; with head={head!r} leave it out.")
+        return head
 
     def columns(self, config: FitConfig, *, labelled: bool) -> list[str]:
         """Returns both columns, or that of sources."""
@@ -129,15 +142,18 @@ class Seq2Seq(Task):
 
     def learned(self, examples: TextExamples, config: FitConfig, console: Console) -> Learned:
         """Returns the tokenizer of targets, and how BLEU finds words in them."""
+        texts = examples.columns[TARGET]
+        settings: dict[str, Any] = {"bleu_tokenizer": _bleu_tokenizer(texts)}
+        if self.head(config) != HEADS[0]:
+            return Learned([], settings)
         options = parse_nested(DecoderOptions, config.decoder, "decoder")
         tokenizer = learn_tokenizer(examples, "target", options)
-        texts = examples.columns[TARGET]
         console.say(f"target tokenizer: {tokenizer['vocabulary_size']:,} {tokenizer['kind']} of {len(texts):,} texts")
-        return Learned([], {"target_tokenizer": tokenizer, "bleu_tokenizer": _bleu_tokenizer(texts)})
+        return Learned([], {"target_tokenizer": tokenizer, **settings})
 
     def num_outputs(self, learned: Learned) -> int:
-        """Returns the number of tokens of the target tokenizer."""
-        return int(learned.settings["target_tokenizer"]["vocabulary_size"])
+        """Returns the number of tokens of the target tokenizer; 1 where that is the preset's, which knows."""
+        return int(learned.settings.get("target_tokenizer", {"vocabulary_size": 1})["vocabulary_size"])
 
     def targets(self, examples: TextExamples, learned: Learned) -> References:
         """Returns the true texts."""
@@ -156,9 +172,12 @@ class Seq2Seq(Task):
         self, backbone: TextBackbone, config: FitConfig, learned: Learned, sequence_length: int | None
     ) -> SourceTargetEncoding:
         """Returns the encoding of sources and targets."""
+        from tfft.backbones.encoder_decoder import EncoderDecoderBackbone
         from tfft.encoding.source_target import SourceTargetEncoding
         from tfft.layers.tokenizer_files import tokenizer_from
 
+        if isinstance(backbone, EncoderDecoderBackbone):
+            return SourceTargetEncoding(backbone, backbone.target_tokenizer, sequence_length=sequence_length)
         tokenizer = tokenizer_from(learned.settings["target_tokenizer"])
         return SourceTargetEncoding(backbone, tokenizer, sequence_length=sequence_length)
 

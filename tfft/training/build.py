@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from tfft.backbones.base import TextBackbone
+from tfft.backbones.encoder_decoder import EncoderDecoderBackbone
 from tfft.backbones.first_token import first_token_features
 from tfft.config import FitConfig
 from tfft.config.nested import parse_nested
@@ -63,8 +64,8 @@ class BuiltModel:
         if self.writer is None or not isinstance(encoding, SourceTargetEncoding):
             return None
         return Generator(
-            self.writer.encoder,
-            self.writer.decoder,
+            self.writer.begin,
+            self.writer.names,
             encoding.tokenizer,
             parse_nested(DecodingOptions, config.decoding, "decoding"),
             special_tokens=encoding.special_tokens,
@@ -76,14 +77,15 @@ class Writer:
     """The parts of a model that writes sequences; they share the layers of the whole.
 
     Attributes:
-        encoder: From token features of the source to its vectors.
-        decoder: The layer that goes one token on.
         trained: From token features and targets to the loss of each row.
+        begin: From token features of sources, and the most tokens of a text, to what a search needs: the step, the
+            state before it, and constants.
+        names: Token features that `begin` takes.
     """
 
-    encoder: keras.Model
-    decoder: Any
     trained: keras.Model
+    begin: Callable[[Mapping[str, Any], int], tuple[Any, Any, Any]]
+    names: tuple[str, ...]
 
 
 def build_model(backbone: TextBackbone, parts: Sequence[HeadPart], config: FitConfig) -> BuiltModel:
@@ -120,6 +122,8 @@ def assemble(backbone: TextBackbone, parts: Sequence[HeadPart], adapter: Adapter
         return _assemble_several(backbone, parts, adapter)
     (part,) = parts
     spec = HeadSpec(part.config, part.num_outputs, _embedding(backbone))
+    if isinstance(backbone, EncoderDecoderBackbone):
+        spec = dataclasses.replace(spec, next_token_logits=backbone.logits)
     head: Any = heads.get(part.head)
     inputs, pooled = _pooled(backbone, head, spec, whole=whole)
     prefixes = prefixes_of(head)
@@ -150,9 +154,24 @@ def _assemble_writer(
     more = head.scored_inputs(spec)
     trained = keras.Model({**inputs, **more}, head.train(head_model, pooled, more), name="trained_model")
     judged = keras.Model({**inputs, **more}, head.score(head_model, pooled, more), name="judged_model")
+    if isinstance(backbone, EncoderDecoderBackbone):
+        begin, names = backbone.begin, ("token_ids", "padding_mask")
+    else:
+        begin, names = _beginning(head.decoder(head_model), inputs, pooled["features"], backbone)
+    return BuiltModel(model, features, head_model, judged, adapter, Writer(trained, begin, names))
+
+
+def _beginning(decoder: Any, inputs: Mapping[str, Any], features: Any, backbone: TextBackbone) -> tuple[Any, Any]:
+    """Returns how a search begins with a decoder on an encoder, and the inputs of the encoder."""
     sources = {name: item for name, item in inputs.items() if name in backbone.inputs()}
-    encoder = keras.Model(sources, pooled["features"], name="encoder")
-    return BuiltModel(model, features, head_model, judged, adapter, Writer(encoder, head.decoder(head_model), trained))
+    encoder = keras.Model(sources, features, name="encoder")
+
+    def begin(given: Mapping[str, Any], most: int) -> tuple[Any, Any, Any]:
+        del most
+        found: tuple[Any, Any, Any] = decoder.begin(encoder(dict(given), training=False), given["padding_mask"])
+        return found
+
+    return begin, tuple(sources)
 
 
 def _assemble_several(backbone: TextBackbone, parts: Sequence[HeadPart], adapter: Adapter | None) -> BuiltModel:
@@ -161,7 +180,7 @@ def _assemble_several(backbone: TextBackbone, parts: Sequence[HeadPart], adapter
     inputs = backbone.inputs()
     for head, spec in chosen.values():
         inputs |= {name: item for name, item in head.inputs(spec).items() if name not in inputs}
-    found = TextBackbone.features(backbone, inputs, frozen=parts[0].config.head_only)
+    found = backbone.features(inputs, frozen=parts[0].config.head_only)
     pooled: dict[str, Any] = {}
     # Heads that pool alike share the layer: it has no weights.
     alike: dict[tuple[Any, str], Any] = {}
@@ -201,9 +220,11 @@ def _embedding(backbone: TextBackbone) -> Callable[[], Any]:
 def _pooled(backbone: TextBackbone, head: Head, spec: HeadSpec, *, whole: bool) -> tuple[dict[str, Any], Any]:
     """Returns new inputs of one text and its pooled features."""
     inputs = {**backbone.inputs(), **head.inputs(spec)}
-    features_of = first_token_features if head.first_token_only(spec) and not whole else TextBackbone.features
     # A frozen backbone has no dropout, so that training on features computed once is training on it.
-    return inputs, head.pool(features_of(backbone, inputs, frozen=spec.config.head_only), inputs, spec)
+    frozen = spec.config.head_only
+    if head.first_token_only(spec) and not whole:
+        return inputs, head.pool(first_token_features(backbone, inputs, frozen=frozen), inputs, spec)
+    return inputs, head.pool(backbone.features(inputs, frozen=frozen), inputs, spec)
 
 
 def _side_by_side(tower: keras.Model, prefixes: Sequence[str]) -> tuple[dict[str, Any], Any]:
