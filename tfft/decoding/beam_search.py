@@ -64,6 +64,9 @@ def beam_search(
         logits, new_state = step(tf.reshape(last, [-1]), state, constants)
         following = next_token(logits, tokens)
         beams, last, parents = _extended(beams, following, position, limits, tokens)
+        # Nothing that is still written for these sources counts; steps see that their rows have ended.
+        done = ~_unfinished(beams, ceiling, lengths, options.n_best)
+        last = tf.where(done[:, tf.newaxis], tokens.end, last)
         new_state = shaped_as(new_state, state)
         if options.beams > 1:
             flat = tf.reshape(parents + tf.range(rows)[:, tf.newaxis] * options.beams, [-1])

@@ -163,13 +163,18 @@ class AttentionDecoder(keras.layers.Layer):
             constants. Rows whose last token is the end have logits of 0: to compute logits takes most of the time.
         """
         memory = self.decoder.memory(features, padding_mask)
+        logits_of = self.projection.stepper(*self._tied())
 
         def step(tokens: tf.Tensor, state: Any, _: Any) -> tuple[tf.Tensor, Any]:
             hidden, state = self.decoder.step(self.embedding(tokens), state, memory)
-            live = tf.where(tokens != END)
-            logits = self.logits(tf.gather_nd(hidden, live))
-            shape = tf.stack([tf.shape(tokens, tf.int64)[0], logits.shape[-1]])
-            return tf.ensure_shape(tf.scatter_nd(live, logits, shape), [None, logits.shape[-1]]), state
+            live, rows = tf.where(tokens != END), tf.shape(tokens, tf.int64)[0]
+
+            def of_live() -> tf.Tensor:
+                shape = tf.stack([rows, self.vocabulary_size])
+                return tf.scatter_nd(live, logits_of(tf.gather_nd(hidden, live)), shape)
+
+            logits = tf.cond(tf.shape(live, tf.int64)[0] < rows, of_live, lambda: logits_of(hidden))
+            return tf.ensure_shape(logits, [None, self.vocabulary_size]), state
 
         return step, self.decoder.first_state(self._first_states(features, padding_mask)), ()
 

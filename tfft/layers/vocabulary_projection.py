@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -86,6 +87,24 @@ class VocabularyProjection(keras.layers.Layer):
         logits = _logits(tf.reshape(hidden, [-1, hidden.shape[-1]]), kernel, bias)
         shape = tf.concat([tf.shape(hidden)[:-1], [self.vocabulary_size]], axis=0)
         return tf.ensure_shape(tf.reshape(logits, shape), (*hidden.shape[:-1], self.vocabulary_size))
+
+    def stepper(self, embeddings: Any = None) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Prepares logits of one step after another: the matrix is laid out for that once.
+
+        Args:
+            embeddings: The tied matrix, float `(vocabulary_size, hidden_dim)`.
+
+        Returns:
+            From float `(rows, hidden_dim)` to float32 `(rows, vocabulary_size)`, with the numbers of a call.
+        """
+        kernel, bias = self._weights(embeddings)
+        across = tf.transpose(kernel)
+
+        def logits(hidden: tf.Tensor) -> tf.Tensor:
+            product = tf.matmul(tf.cast(hidden, self.compute_dtype), across)
+            return tf.nn.bias_add(tf.cast(product, tf.float32), bias)
+
+        return logits
 
     def row_losses(self, hidden: Any, targets: Any, mask: Any = None, embeddings: Any = None) -> Any:
         """Computes the label-smoothed cross-entropy of each row. Gradients of gradients are not supported.
