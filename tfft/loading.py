@@ -17,6 +17,7 @@ from tfft.peft.files import load_saved, read_adapter
 from tfft.runs.run_directory import read_run
 from tfft.runs.run_record import RunRecord
 from tfft.tasks.base import tasks
+from tfft.tasks.seq2seq import PRETRAINED_DECODER
 from tfft.training.build import build_model
 
 #: Details of a run that are not of its plan.
@@ -97,7 +98,7 @@ def load_adapter_run(directory: Path, preset: str | None, console: Console) -> F
         task = tasks.get(str(config.task))
         report = Report.from_dict(options["metrics"], task.restore_metrics)
         record = RunRecord({}, options["best_epoch"], {}, list(options["held_out"]), {})
-        backbone = load_text_backbone(preset or config.preset)
+        backbone = load_text_backbone(preset or config.preset, writes=config.head == PRETRAINED_DECODER)
         learned = Learned(list(saved.labels), options["task_settings"])
         built = build_model(backbone, task.head_parts(config, learned), config)
         if built.adapter is None:

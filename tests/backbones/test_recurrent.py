@@ -69,8 +69,11 @@ def test_features_are_those_of_the_formula(options: RecurrentOptions) -> None:
     if options.unit == "character":
         rows = [list("Main"), list("12 é"), []]
     inputs = rows_of(small, rows, 9)
+    ngrams = small.model.get_layer("ngrams")
+    ngrams.table.assign(np.random.default_rng(0).normal(size=ngrams.table.shape))
     features = features_of(small, inputs)
-    assert features.shape == (3, 9, SMALL.hidden_dim)
+    assert features.shape == (3, 9, SMALL.hidden_dim + SMALL.ngram_dim)
+    assert small.hidden_dim == features.shape[-1]
     for row, length in enumerate(inputs["padding_mask"].sum(axis=1)):
         numbers = small.tokenizer.token_features()(inputs["token_ids"][row, :length])._asdict()
         if options.unit == "character":
@@ -85,14 +88,18 @@ def test_features_are_those_of_the_formula(options: RecurrentOptions) -> None:
         for block in small.blocks:
             backward = lstm(values[::-1], block.backward_layer.cell)[::-1]
             values = np.concatenate([lstm(values, block.forward_layer.cell), backward], axis=-1)
-        np.testing.assert_allclose(features[row, :length], values, atol=1e-6)
+        columns = [numbers["token"], numbers["shape"]]
+        if options.unit == "word":
+            columns += [numbers["prefix"], numbers["suffix"]]
+        wide = ngrams([np.asarray(column)[np.newaxis] for column in columns], np.ones((1, length), np.int32))[0]
+        np.testing.assert_allclose(features[row, :length], np.concatenate([values, wide], axis=-1), atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("options", [SMALL, CHARACTERS], ids=["words", "characters"])
 def test_padding_changes_nothing(options: RecurrentOptions, training: bool) -> None:
     if training:  # dropout draws other numbers for other widths
-        options = dataclasses.replace(options, dropout=0.0, word_dropout=0.0)
+        options = dataclasses.replace(options, dropout=0.0, word_dropout=0.0, ngram_dropout=0.0)
     small, rows = recurrent_backbone(WORDS, options, seed=3), ROWS
     if options.unit == "character":
         rows = [list("".join(row)[:5]) for row in ROWS]
@@ -134,7 +141,8 @@ def test_layers_of_the_lstm_are_the_blocks(layers: int) -> None:
     assert [type(block) for block in backbone.blocks] == [keras.layers.Bidirectional] * layers
     depths = {variable.path: backbone.depth(variable) for variable in backbone.model.trainable_variables}
     for path, depth in depths.items():
-        assert depth == (0 if "embedding" in path else int(path.split("/")[0].rpartition("_")[2]) + 1)
+        number = layers - 1 if path.startswith("ngrams") else path.split("/")[0].rpartition("_")[2]
+        assert depth == (0 if "embedding" in path else int(number) + 1)
     assert {*depths.values()} == {*range(layers + 1)}
 
 

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from tfft.backbones.base import TextBackbone
-from tfft.backbones.keras_hub import load_text_backbone, segmentation_of
+from tfft.backbones.keras_hub import load_text_backbone
+from tfft.backbones.keras_hub_tokenizers import segmentation_of
 from tfft.console import Console
 from tfft.data.word_cutting import cut_words
 from tfft.encoding.words import WordEncoding, word_positions

@@ -18,7 +18,7 @@ import tokenizers
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
-from tfft.backbones.keras_hub import segmentation_of
+from tfft.backbones.keras_hub_tokenizers import segmentation_of
 from tfft.layers.probe_texts import PROBE_TEXTS
 from tfft.layers.token_offsets import WithOffsets, token_offsets
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from offset_cases import CASES, of
 from tokenizers import processors
 
-from tfft.backbones.keras_hub import segmentation_of
+from tfft.backbones.keras_hub_tokenizers import segmentation_of
 from tfft.core.errors import PresetError
 from tfft.layers.character_spans import TokenSpans
 from tfft.layers.question_encoder import QuestionEncoder, QuestionWindows, answer_positions

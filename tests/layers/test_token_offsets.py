@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from offset_cases import BERT, CASES, MARKS, SCRIPTS, TEXTS, Case, case, of, sample, sentencepiece_proto
 
-from tfft.backbones.keras_hub import load_text_backbone, segmentation_of
+from tfft.backbones.keras_hub import load_text_backbone
+from tfft.backbones.keras_hub_tokenizers import segmentation_of
 from tfft.backbones.packaged import DEFAULT_TEXT_PRESET, PACKAGED_PRESETS
 from tfft.core.errors import PresetError
 from tfft.layers.probe_texts import PROBE_TEXTS

@@ -1,4 +1,4 @@
-"""Loading and saving KerasHub backbones: the only module that imports keras_hub."""
+"""Loading and saving KerasHub backbones: the only module, beside that of its tokenizers, that imports keras_hub."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import numpy as np
 from tfft.backbones.base import TextBackbone
 from tfft.backbones.blank_weights import loaded_without_drawing
 from tfft.backbones.encoder_decoder import EncoderDecoderBackbone
+from tfft.backbones.keras_hub_tokenizers import segmentation_of, word_piece_of
 from tfft.backbones.lstm_attention import (
     SequenceBackbone,
     is_sequence_backbone,
@@ -28,11 +29,7 @@ from tfft.backbones.preset_directory import check_not_quantized, check_preset_di
 from tfft.backbones.recurrent import BILSTM, RecurrentBackbone, is_recurrent, load_recurrent, save_recurrent
 from tfft.config.rules import FROM_SCRATCH
 from tfft.core.errors import ArtifactError, PresetError, nearest
-from tfft.layers.byte_pair_offsets import BytePair
 from tfft.layers.fast_wordpiece import WordPiece
-from tfft.layers.safe_characters import Words
-from tfft.layers.sentence_piece_offsets import SentencePiece
-from tfft.layers.token_offsets import Segmentation
 
 #: What a text encoder may take; anything else (decoder ids, images) is another kind of model.
 _TEXT_INPUTS = {"token_ids", "padding_mask", "segment_ids"}
@@ -47,7 +44,7 @@ _DOUBLE_SEPARATOR = (
 _CONFIG_FILES = ("config.json", "tokenizer.json")
 
 
-def load_text_backbone(preset: str | None, precision: str = "float32") -> TextBackbone:
+def load_text_backbone(preset: str | None, precision: str = "float32", *, writes: bool = False) -> TextBackbone:
     """Loads a pretrained text backbone with its tokenizer.
 
     Args:
@@ -55,12 +52,13 @@ def load_text_backbone(preset: str | None, precision: str = "float32") -> TextBa
             or Hugging Face directory, a run directory of tfft, or a packaged name ("minilm_l6_en_uncased"). None: the
             packaged MiniLM.
         precision: Keras dtype policy that it computes with; its weights are float32 in each.
+        writes: Whether an encoder-decoder is wanted, such as BART or T5, and no encoder.
 
     Returns:
         The backbone.
 
     Raises:
-        PresetError: When the preset is unknown, cannot be fetched, or is not a text encoder.
+        PresetError: When the preset is unknown, cannot be fetched, or is of the other kind.
     """
     preset = preset or DEFAULT_TEXT_PRESET
     if preset in FROM_SCRATCH:
@@ -79,8 +77,19 @@ def load_text_backbone(preset: str | None, precision: str = "float32") -> TextBa
     except Exception as error:  # hubs, converters and file formats each raise errors of their own
         raise _load_error(preset, error) from error
     taken = set(model.input) if isinstance(model.input, dict) else set()
-    if "encoder_token_ids" in taken:
+    pair = "encoder_token_ids" in taken
+    if writes and not pair:
+        raise PresetError(
+            f"The preset {preset!r} is a {type(model).__name__}, which writes no texts itself. Name a BART or T5 "
+            "preset, or leave head='pretrained_decoder' out for an LSTM decoder on this encoder."
+        )
+    if writes:
         return _encoder_decoder(preset, model, _load_tokenizer(location))
+    if pair:
+        raise PresetError(
+            f"The preset {preset!r} is a {type(model).__name__}, which reads and writes texts. Use it with "
+            "task='seq2seq' and head='pretrained_decoder'; for other tasks name an encoder."
+        )
     if "token_ids" not in taken or not taken <= _TEXT_INPUTS:
         raise PresetError(
             f"The preset {preset!r} is a {type(model).__name__}, which is not a text encoder. Use an encoder such as "
@@ -187,95 +196,6 @@ def masked_language_model(preset: str | None) -> Callable[[], MaskedLogits] | No
 def builtin_text_presets() -> tuple[str, ...]:
     """Returns the names of KerasHub's own text presets, sorted."""
     return tuple(sorted(keras_hub.tokenizers.Tokenizer.presets))
-
-
-def word_piece_of(tokenizer: Any) -> WordPiece | str:
-    """Says what a WordPiece tokenizer does, for `fast_tokenizer`.
-
-    Args:
-        tokenizer: A tokenizer of KerasHub.
-
-    Returns:
-        What it does; or why that cannot be said.
-    """
-    base = keras_hub.tokenizers.WordPieceTokenizer
-    if not isinstance(tokenizer, base):
-        return f"{type(tokenizer).__name__} is no WordPiece tokenizer"
-    reason = _departs(tokenizer, base)
-    if reason is not None:
-        return reason
-    words = _words(tokenizer.lowercase, tokenizer.strip_accents, tokenizer.split_on_cjk)
-    if words is None:
-        return "this version of KerasHub cuts texts into words in another place than tfft knows"
-    special = (*tokenizer.special_tokens, *(tokenizer.get_config().get("special_tokens") or ()))
-    return WordPiece(
-        words=words,
-        vocabulary=tuple(tokenizer.get_vocabulary()),
-        lowercase=tokenizer.lowercase,
-        strip_accents=tokenizer.strip_accents,
-        suffix_indicator=tokenizer.suffix_indicator,
-        unknown_token=tokenizer.oov_token,
-        special_tokens=special if tokenizer.special_tokens_in_strings else (),
-    )
-
-
-def segmentation_of(tokenizer: Any) -> Segmentation | str:
-    """Says what a tokenizer of any family does, for `token_offsets`.
-
-    Args:
-        tokenizer: A tokenizer of KerasHub.
-
-    Returns:
-        What it does; or why that cannot be said.
-    """
-    kinds = keras_hub.tokenizers
-    if isinstance(tokenizer, kinds.WordPieceTokenizer):
-        return word_piece_of(tokenizer)
-    if isinstance(tokenizer, kinds.BytePairTokenizer):
-        return _departs(tokenizer, kinds.BytePairTokenizer) or BytePair(
-            vocabulary=tokenizer.vocabulary,
-            merges=tokenizer.merges,
-            special_tokens=tuple(tokenizer.unsplittable_tokens or ()),
-            add_prefix_space=tokenizer.add_prefix_space,
-            trim_offsets=isinstance(tokenizer, kinds.RobertaTokenizer | kinds.BartTokenizer),
-        )
-    if not isinstance(tokenizer, kinds.SentencePieceTokenizer):
-        return f"{type(tokenizer).__name__} is no WordPiece, byte pair or SentencePiece tokenizer"
-    shifts = isinstance(tokenizer, kinds.XLMRobertaTokenizer)
-    reason = _departs(tokenizer, kinds.XLMRobertaTokenizer if shifts else kinds.SentencePieceTokenizer)
-    if reason is not None:
-        return reason
-    ids = np.arange(kinds.SentencePieceTokenizer.vocabulary_size(tokenizer), dtype=np.int32) + int(shifts)
-    if shifts:
-        ids[0] = tokenizer.unk_token_id
-    trimming = (kinds.XLMRobertaTokenizer, kinds.AlbertTokenizer, kinds.FNetTokenizer, kinds.T5Tokenizer)
-    return SentencePiece(proto=tokenizer.proto, ids=ids, trim_offsets=isinstance(tokenizer, trimming))
-
-
-def _departs(tokenizer: Any, base: Any) -> str | None:
-    """Says in which way a tokenizer does not do what those of its family do."""
-    kind = type(tokenizer)
-    steps = ("call", "tokenize", "_tokenize_tf", "_bpe_merge_and_update_cache_tf")
-    if any(getattr(kind, name, None) is not getattr(base, name, None) for name in steps):
-        return f"{kind.__name__} tokenizes in a way of its own"
-    splits = getattr(tokenizer, "split", True)
-    if not splits or tokenizer.sequence_length or tokenizer.compute_dtype not in {"int32", "int64"}:
-        return "it is set to take words, to pad, or to give strings"
-    if getattr(tokenizer, "add_bos", False) or getattr(tokenizer, "add_eos", False):
-        return "it is set to add start or end tokens"
-    return None
-
-
-@functools.cache
-def _words(lowercase: bool, strip_accents: bool, split_on_cjk: bool) -> Words | None:
-    """Returns the step of KerasHub's WordPiece layer from texts to words, if it is where it is known to be."""
-    options = {"lowercase": lowercase, "strip_accents": strip_accents, "split_on_cjk": split_on_cjk}
-    try:  # KerasHub has no public name for it
-        from keras_hub.src.tokenizers.word_piece_tokenizer import pretokenize
-    except ImportError:
-        return None
-    known = options.keys() <= set(signature(pretokenize).parameters)
-    return functools.partial(pretokenize, **options) if known else None
 
 
 def _encoder_decoder(preset: str, model: Any, tokenizer: Any) -> EncoderDecoderBackbone:

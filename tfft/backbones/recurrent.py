@@ -16,6 +16,7 @@ from tfft.backbones.base import TextBackbone
 from tfft.core.errors import ArtifactError, ConfigError
 from tfft.core.special_ids import END, PAD, SPECIAL_IDS, START, UNKNOWN
 from tfft.layers.character_bigrams import CharacterBigrams
+from tfft.layers.ngram_vectors import NgramVectors
 from tfft.layers.vocabulary_tokenizer import (
     AFFIXES,
     SHAPES,
@@ -30,11 +31,21 @@ from tfft.layers.word_dropout import WordDropout
 BILSTM = "bilstm"
 
 _CONFIG, _WEIGHTS = "recurrent.json", "model.weights.h5"
-_FORMAT = "tfft recurrent backbone, version 2"
+_FORMAT = "tfft recurrent backbone, version 3"
 #: What the weights and the dropout of one layer draw from, and those of the rest.
-_SEEDS_A_LAYER, _SEEDS = 7, 6
-#: Buckets of pairs of characters: a prime.
-_BIGRAMS = 100_003
+_SEEDS_A_LAYER, _SEEDS = 7, 7
+#: Buckets of pairs of characters, and of n-grams: primes.
+_BIGRAMS, _NGRAMS = 100_003, 200_003
+#: Up to three characters, up to two places away, as in the baseline of the report (`metrics/tagging_baselines.py`).
+_CHARACTER_SPANS = (
+    *((0, place, place) for place in range(-2, 3)), *((0, place, place + 1) for place in range(-2, 2)),
+    *((0, place, place + 2) for place in range(-2, 1)),
+)  # fmt: skip
+#: Words up to two places away, pairs of neighbours; shape, prefix and suffix up to one place away.
+_WORD_SPANS = (
+    *((0, place, place) for place in range(-2, 3)), (0, -1, 0), (0, 0, 1),
+    *((feature, place, place) for feature in (1, 2, 3) for place in range(-1, 2)), (1, -1, 0), (1, 0, 1),
+)  # fmt: skip
 _NO_TWIN = "its vocabulary is one of whole words or characters"
 
 
@@ -47,7 +58,10 @@ class RecurrentOptions:
         shape_dim: Size of the vector of its shape, its prefix and its suffix, each; they come after that of the word.
         bigram_dim: Size of the vector of a character with the one before, and of that with the next one; 0 for none.
             Words have none.
-        hidden_dim: Size of the output, half of it for each direction.
+        ngram_dim: Size of the vector that n-grams around a token have together; it comes behind the output of the
+            LSTM, so that the head sees both (Cheng et al. 2016). 0 for none.
+        ngram_dropout: Share of these n-grams that is dropped in training.
+        hidden_dim: Size of the output of the LSTM, half of it for each direction.
         layers: Number of bidirectional layers.
         dropout: Share of embedding dimensions that are dropped, for all words of a row alike, and of the outputs of
             each layer.
@@ -64,6 +78,8 @@ class RecurrentOptions:
     embedding_dim: int = 128
     shape_dim: int = 32
     bigram_dim: int = 32
+    ngram_dim: int = 24
+    ngram_dropout: float = 0.3
     hidden_dim: int = 256
     layers: int = 2
     dropout: float = 0.5
@@ -85,11 +101,13 @@ class RecurrentOptions:
             value = getattr(self, name)
             if value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1.")
-        if self.bigram_dim < 0:
-            raise ConfigError(f"bigram_dim is {self.bigram_dim}; it must be at least 0.")
+        for name in ("bigram_dim", "ngram_dim"):
+            value = getattr(self, name)
+            if value < 0:
+                raise ConfigError(f"{name} is {value}; it must be at least 0.")
         if self.hidden_dim % 2:
             raise ConfigError(f"hidden_dim is {self.hidden_dim}; it must be even, half for each direction.")
-        for name in ("dropout", "word_dropout"):
+        for name in ("dropout", "word_dropout", "ngram_dropout"):
             rate = getattr(self, name)
             if not 0 <= rate < 1:
                 raise ConfigError(f"{name} is {rate}; it must be from 0 to below 1.")
@@ -210,7 +228,7 @@ def _backbone(
         end_ids=(END,),
         pad_id=PAD,
         max_sequence_length=None,
-        hidden_dim=options.hidden_dim,
+        hidden_dim=int(model.output.shape[-1]),
         causal=False,
         segmentation=_NO_TWIN,
         options=options,
@@ -253,6 +271,19 @@ def _model(tokenizer: VocabularyTokenizer, options: RecurrentOptions, seed: int,
         hidden = layer(hidden, mask=mask)
         dropout = keras.layers.Dropout(options.dropout, seed=next(seeds), dtype=precision, name=f"dropout_{number}")
         hidden = dropout(hidden)
+    if options.ngram_dim:
+        features = [ids for ids in numbers if ids is not None]
+        ngrams = NgramVectors(
+            options.ngram_dim,
+            _CHARACTER_SPANS if options.unit == "character" else _WORD_SPANS,
+            buckets=_NGRAMS,
+            dropout=options.ngram_dropout,
+            seed=next(seeds),
+            dtype=precision,
+            name="ngrams",
+        )
+        wide = ngrams(features, inputs["padding_mask"])
+        hidden = keras.layers.Concatenate(dtype=precision, name="deep_and_wide")([hidden, wide])
     return keras.Model(inputs, hidden, name=BILSTM)
 
 

@@ -45,7 +45,7 @@ from tfft.loading import load_run
 from tfft.peft.files import DESCRIPTION
 from tfft.splitting import SplitData
 from tfft.tasks.base import RowTargets, tasks
-from tfft.tasks.seq2seq import GeneratedText
+from tfft.tasks.seq2seq import PRETRAINED_DECODER, GeneratedText
 from tfft.training.build import BuiltModel, build_model, check_trainable, what_is_trained, with_room
 from tfft.training.diverged import write_diverged
 from tfft.training.feeding import TrainingData
@@ -244,7 +244,7 @@ def _backbone(config: FitConfig, data: SplitData, precision: str) -> TextBackbon
         options = parse_nested(EncoderOptions, config.encoder, "encoder")
         tokenizer = learn_tokenizer(examples, "source", options)
         return sequence_backbone(tokenizer, options, seed=config.seed, precision=precision)
-    return load_text_backbone(config.preset, precision)
+    return load_text_backbone(config.preset, precision, writes=config.head == PRETRAINED_DECODER)
 
 
 def _word_backbone(config: FitConfig, data: SplitData, precision: str) -> TextBackbone:

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from tfft.encoding.base import EncodedRows
     from tfft.encoding.source_target import SourceTargetEncoding
 
-#: The first one is the default.
-HEADS = ("lstm_decoder", "pretrained_decoder")
+#: Heads that write; the second one is the decoder that a preset itself has.
+LSTM_DECODER, PRETRAINED_DECODER = HEADS = ("lstm_decoder", "pretrained_decoder")
 #: Outputs by name: what `RowScores` gives, and what a generator gives.
 SCORED, TEXTS, LOG_PROBABILITIES, SCORES = "scored", "texts", "log_probabilities", "scores"
 #: TER is left out where texts are longer, in words: its time grows with the cube of that.
@@ -106,10 +106,10 @@ class Seq2Seq(Task):
         Raises:
             ConfigError: When it is no head that writes.
         """
-        head = config.head or HEADS[0]
+        head = config.head or LSTM_DECODER
         if head not in HEADS:
             raise ConfigError(unknown_name("head of seq2seq", head, HEADS))
-        if head != HEADS[0] and config.decoder is not None:
+        if head != LSTM_DECODER and config.decoder is not None:
             raise ConfigError(f"decoder has options of the LSTM decoder; with head={head!r} leave it out.")
         return head
 
@@ -144,7 +144,7 @@ class Seq2Seq(Task):
         """Returns the tokenizer of targets, and how BLEU finds words in them."""
         texts = examples.columns[TARGET]
         settings: dict[str, Any] = {"bleu_tokenizer": _bleu_tokenizer(texts)}
-        if self.head(config) != HEADS[0]:
+        if self.head(config) != LSTM_DECODER:
             return Learned([], settings)
         options = parse_nested(DecoderOptions, config.decoder, "decoder")
         tokenizer = learn_tokenizer(examples, "target", options)
