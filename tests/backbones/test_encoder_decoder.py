@@ -151,10 +151,8 @@ def test_exports_write_the_same(trained: tfft.FineTunedModel, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_lora_trains_little_and_is_folded_into_exports(preset: str, tmp_path: Path) -> None:
-    model = tfft.fit(
-        SAMPLE, preset=preset, peft="lora", label_smoothing=0.1, epochs=2, **{**OPTIONS, "learning_rate": 0.02}
-    )
-    assert model.history["loss"][1] < model.history["loss"][0]
+    model = tfft.fit(SAMPLE, preset=preset, peft="lora", epochs=5, **{**OPTIONS, "learning_rate": 0.05})
+    assert model.history["loss"][-1] < model.history["loss"][0] - 0.02
     assert all("lora" in variable.path for variable in model.keras_model.trainable_variables)
     assert any("decoder" in variable.path for variable in model.keras_model.trainable_variables)
     model.export(tmp_path / "model")
