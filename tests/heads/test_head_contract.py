@@ -13,7 +13,8 @@ from keras import ops
 from tfft.config import FitConfig
 from tfft.heads.base import HeadSpec, heads, prefixes_of
 
-NAMES = heads.names()
+#: All but the one whose layers are those of an encoder-decoder: `tests/backbones/test_encoder_decoder.py`.
+NAMES = [name for name in heads.names() if name != "pretrained_decoder"]
 HIDDEN, OUTPUTS = 8, 3
 #: Heads that give what they pooled, and those that give logits.
 EMBEDDING = ["pair_embeddings", "triplet_embeddings"]

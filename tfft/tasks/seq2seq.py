@@ -286,7 +286,7 @@ class Seq2Seq(Task):
     def sample_options(self) -> dict[str, Any]:
         """Returns a decoder as small as the data."""
         return {
-            "decoder": {"tokenizer": "words", "embedding_dim": 16, "hidden_dim": 16},
+            "decoder": {"tokenizer": "words", "embedding_dim": 16, "hidden_dim": 16, "dropout": 0.0},
             "decoding": {"beams": 2, "max_length": 12},
         }
 
