@@ -26,7 +26,7 @@ from tfft.core.errors import ArtifactError, ConfigError
 from tfft.layers.recompute import recompute
 
 WORDS = ["Main", "St.", "12", "Elm", "Ave"] * 2
-SMALL = RecurrentOptions(embedding_dim=5, shape_dim=3, hidden_dim=8, layers=2, dropout=0.25)
+SMALL = RecurrentOptions(embedding_dim=5, shape_dim=3, ngram_dim=4, hidden_dim=8, layers=2, dropout=0.25)
 CHARACTERS = dataclasses.replace(SMALL, unit="character", bigram_dim=4)
 #: Rows of known words, of others, and of nothing.
 ROWS = [["12", "Main", "St."], ["7", "Oakwood", "Lane", "Elm", "Ave"], []]

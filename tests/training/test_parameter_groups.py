@@ -106,6 +106,20 @@ def test_a_factor_of_the_variables_own_multiplies_the_rate_of_its_layer_and_a_na
     assert factors(learning_rates={"outer": 3 * PEAK}) == pytest.approx([1.0, 3.0])
 
 
+def test_what_the_rates_of_a_run_sum_up_to_can_be_bounded() -> None:
+    variable = keras.Variable(np.zeros(2), name="scores")
+    variable.learning_rate_factor, variable.learning_rate_travel = 100.0, 20.0
+
+    def factor(epochs: int, rate: float = 0.01) -> float:
+        config = FitConfig(task="text_classification", learning_rate=rate, epochs=epochs)
+        return parameter_groups([variable], lambda _: LAYERS, LAYERS, config, steps_per_epoch=10).rates[0].factor
+
+    assert factor(1) == 100.0  # 100 * 0.01 * 10 steps are 10
+    assert factor(4) == pytest.approx(50.0)
+    assert factor(400) == 1.0
+    assert factor(4, rate=0.001) == 100.0
+
+
 def test_layers_thaw_one_by_one_from_the_top() -> None:
     groups = grouped(unfreeze_epochs=0.5, layer_decay=0.5)
     assert [rate.first_step for rate in groups.rates] == [20, 15, 10, 5, 5, 0]

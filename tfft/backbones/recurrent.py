@@ -59,7 +59,7 @@ class RecurrentOptions:
         bigram_dim: Size of the vector of a character with the one before, and of that with the next one; 0 for none.
             Words have none.
         ngram_dim: Size of the vector that n-grams around a token have together; it comes behind the output of the
-            LSTM, so that the head sees both (Cheng et al. 2016). 0 for none.
+            LSTM, so that the head sees both (Cheng et al. 2016). 0 for none: with few rows it may help much, or harm.
         ngram_dropout: Share of these n-grams that is dropped in training.
         hidden_dim: Size of the output of the LSTM, half of it for each direction.
         layers: Number of bidirectional layers.
@@ -78,7 +78,7 @@ class RecurrentOptions:
     embedding_dim: int = 128
     shape_dim: int = 32
     bigram_dim: int = 32
-    ngram_dim: int = 24
+    ngram_dim: int = 0
     ngram_dropout: float = 0.3
     hidden_dim: int = 256
     layers: int = 2

@@ -12,6 +12,8 @@ _EDGES = 2
 #: Learning rate of these scores as a multiple of that of other weights. Adam moves each number by about the rate, and
 #: scores have to become several nats, while those of tags at words grow by the many weights that they are sums of.
 RATE_FACTOR = 100.0
+#: Most that the peak rates of a run's steps may sum up to: in long runs at high rates these scores jump about.
+MOST_TRAVEL = 150.0
 
 
 @keras.saving.register_keras_serializable(package="tfft")
@@ -26,7 +28,8 @@ class CrfScores(keras.layers.Layer):
     every tag after it, and the scores of tags at the beginning and at the end. The added lines are the same for all
     rows.
 
-    The scores are trained at `RATE_FACTOR` times the learning rate of other weights.
+    The scores are trained at `RATE_FACTOR` times the learning rate of other weights, or at less: the sum of their peak
+    rate over the steps of a run is at most `MOST_TRAVEL`.
     """
 
     def build(self, input_shape: Any) -> None:
@@ -34,6 +37,7 @@ class CrfScores(keras.layers.Layer):
         tags = input_shape[-1]
         self.scores = self.add_weight(shape=(tags + _EDGES, tags), initializer="zeros", name="scores")
         self.scores.learning_rate_factor = RATE_FACTOR
+        self.scores.learning_rate_travel = MOST_TRAVEL
 
     def call(self, inputs: Any) -> Any:
         """Appends the scores."""

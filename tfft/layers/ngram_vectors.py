@@ -16,9 +16,6 @@ Span = tuple[int, int, int]
 
 #: Primes: a hash is a polynomial in the first modulo the second, which leaves room for products in int64.
 _FACTOR, _MODULUS = 1_000_003, 2_147_483_647
-#: Learning rate as a multiple of that of other weights: Adam moves each number by about the rate, and a vector is moved
-#: only by those rows that have its n-gram.
-RATE_FACTOR = 10.0
 
 
 @keras.saving.register_keras_serializable(package="tfft")
@@ -71,7 +68,6 @@ class NgramVectors(keras.layers.Layer):
         """Makes the table, all 0."""
         del features_shape, mask_shape
         self.table = self.add_weight(shape=(self.buckets, self.units), initializer="zeros", name="table")
-        self.table.learning_rate_factor = RATE_FACTOR
         self.built = True
 
     def call(self, features: Sequence[Any], mask: Any, training: bool | None = False) -> Any:

@@ -38,10 +38,13 @@ class PresetTokenizer(tf.Module):
         return tf.cast(self.tokenizer(texts), tf.int32)
 
     def detokenize(self, ids: Any) -> tf.Tensor:
-        """Returns the texts of ids, strings of shape `(batch,)`; special tokens are left out.
+        """Returns the texts of ids; special tokens are left out.
 
         Args:
             ids: Int32 of shape `(batch, length)`, filled up with `pad_id`.
+
+        Returns:
+            Strings of shape `(batch,)`.
         """
         special = tf.constant(sorted({*self.start_ids, self.end_id, self.pad_id}), tf.int32)
         spoken = ~tf.reduce_any(ids[..., tf.newaxis] == special, axis=-1)

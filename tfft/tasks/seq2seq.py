@@ -103,6 +103,12 @@ class Seq2Seq(Task):
     def head(self, config: FitConfig) -> str:
         """Returns the LSTM decoder, or the head that was chosen.
 
+        Args:
+            config: The run's options.
+
+        Returns:
+            The name of the head.
+
         Raises:
             ConfigError: When it is no head that writes.
         """

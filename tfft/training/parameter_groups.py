@@ -135,12 +135,13 @@ def parameter_groups(
 ) -> Groups:
     """Gives each variable its learning rate.
 
-    With layer-wise decay (Howard and Ruder 2018, section 3.2, "discriminative fine-tuning") a variable at depth `d`
-    has `decay ** (num_layers + 1 - d)` times the schedule's rate; a layer may multiply that by a number of its own,
-    the attribute `learning_rate_factor` of its variable. A rate in `learning_rates` replaces that; where several
-    patterns match, the last one counts. Patterns are head, embeddings, backbone, layers.3 (from 0), layers.0-2, or a
-    regular expression that is searched for in variable paths. With gradual unfreezing (same paper, section 3.3) only
-    the head is trained at first, and one more layer from the top every `unfreeze_epochs` epochs.
+    With layer-wise decay (Howard and Ruder 2018, section 3.2, "discriminative fine-tuning") a variable at depth `d` has
+    `decay ** (num_layers + 1 - d)` times the schedule's rate; a layer may multiply that by a number of its own, the
+    attribute `learning_rate_factor` of its variable, which its `learning_rate_travel` bounds. A rate in
+    `learning_rates` replaces that; where several patterns match, the last one counts. Patterns are head, embeddings,
+    backbone, layers.3 (from 0), layers.0-2, or a regular expression that is searched for in variable paths. With
+    gradual unfreezing (same paper, section 3.3) only the head is trained at first, and one more layer from the top
+    every `unfreeze_epochs` epochs.
 
     Args:
         variables: The trainable variables.
@@ -155,7 +156,7 @@ def parameter_groups(
     top = num_layers + 1
     depths = [min(max(depth_of(variable), 0), top) for variable in variables]
     decay = 1.0 if config.layer_decay is None else config.layer_decay
-    own = [float(getattr(variable, "learning_rate_factor", 1.0)) for variable in variables]
+    own = [_own_factor(variable, config.peak_learning_rate * config.epochs * steps_per_epoch) for variable in variables]
     factors = [factor * decay ** (top - depth) for factor, depth in zip(own, depths, strict=True)]
     for pattern, rate in (config.learning_rates or {}).items():
         for number in _matches(pattern, variables, depths, num_layers):
@@ -166,6 +167,13 @@ def parameter_groups(
     rates = tuple(VariableRate(*parts) for parts in zip(names, factors, starts, strict=True))
     sizes = tuple(int(tf.TensorShape(variable.shape).num_elements()) for variable in variables)
     return Groups(rates, sizes, config.peak_learning_rate)
+
+
+def _own_factor(variable: Any, travel: float) -> float:
+    """Returns the factor that a layer has given its variable; less where a run's rates would sum up to too much."""
+    factor = float(getattr(variable, "learning_rate_factor", 1.0))
+    most = getattr(variable, "learning_rate_travel", None)
+    return factor if most is None or not travel else max(min(factor, most / travel), 1.0)
 
 
 def _group_name(depth: int, num_layers: int) -> str:
