@@ -17,7 +17,7 @@ import tensorflow_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfft.backbones import keras_hub as backbones
+from tfft.backbones import keras_hub_tokenizers as backbones
 from tfft.backbones.keras_hub import load_text_backbone
 from tfft.backbones.keras_hub_tokenizers import word_piece_of
 from tfft.backbones.packaged import DEFAULT_TEXT_PRESET, PACKAGED_PRESETS
