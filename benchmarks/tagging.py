@@ -53,6 +53,7 @@ CONTESTANTS: dict[str, dict[str, dict[str, Any]]] = {
     "japanese": {
         "BiLSTM, crf": {**SCRATCH, "epochs": 20},
         "BiLSTM, softmax": {**SCRATCH, "epochs": 20, "head": "softmax"},
+        "BiLSTM with n-grams, crf": {**SCRATCH, "epochs": 20, "encoder": {"ngram_dim": 24}},
     },
 }
 

@@ -289,7 +289,7 @@ def seq2seq_backbone() -> Any:
 @pytest.mark.parametrize("build", [image_backbone, seq2seq_backbone])
 def test_what_is_not_a_text_encoder_is_refused(build: Callable[[], Any], tmp_path: Path) -> None:
     build().save_to_preset(str(tmp_path / "other"))
-    with pytest.raises(PresetError, match="not a text encoder|reads and writes texts"):
+    with pytest.raises(PresetError, match=r"not a text encoder|reads and writes texts"):
         load_text_backbone(str(tmp_path / "other"))
 
 
