@@ -96,7 +96,8 @@ def prepare(asked: dict[str, Any]) -> dict[str, Any]:
     names = {"source": "token_ids", "before": "decoder_token_ids", "targets": "decoder_targets"}
     arrays = {}
     for step, (inputs, *_) in enumerate(run.training.batches(config.epochs)):
-        arrays |= {f"{step}/{name}": inputs[own].numpy().astype(np.int16) for name, own in names.items()}
+        # What fills targets up is -1 in tfft; 0 is no token either.
+        arrays |= {f"{step}/{name}": np.maximum(inputs[own], 0).astype(np.int16) for name, own in names.items()}
     folder = Path(asked["folder"])
     np.savez(folder / "batches.npz", **arrays)
     np.savez(folder / "first.npz", **weights_of(run.built.model))
